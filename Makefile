@@ -1,0 +1,29 @@
+# make demo: the built-in four-camera clip through the whole live chain
+# make test: formatting, types and the whole test suite
+PYTHON ?=
+export PYTHON
+
+.PHONY: demo test setup lint types unit
+
+demo: setup
+	.venv/bin/python -m app demo --report out/demo.json --record out/demo-$$(date +%Y%m%d-%H%M%S).mcap
+
+setup:
+	@tools/setup.sh run
+
+test: lint types unit
+
+dev:
+	@tools/setup.sh dev
+
+lint: dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: dev
+	.venv/bin/mypy
+
+unit: dev
+	.venv/bin/python -m pytest
+
+.PHONY: dev

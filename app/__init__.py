@@ -1,0 +1,1 @@
+"""The live application: configuration, messages, bus, synchronizer, pipeline, supervisor."""

@@ -1,0 +1,264 @@
+"""The command line: ``python -m app demo|live|replay``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from app.config import load_config
+from app.evaluation import PoseErrors, Truth, pose_errors
+from app.messages import Pose
+from app.report import make_report, print_report, write_report
+from app.run_spec import RunSpec, make_run_dir
+from app.status_view import StatusView
+from app.supervisor import RunOutcome, Supervisor
+from engines.errors import UserError
+
+_ROOT = Path(__file__).resolve().parents[1]
+_DEMO_CONFIG = _ROOT / "configs" / "demo.yaml"
+_PLAIN_WIDTH = 150  # a file or a pipe has no width of its own
+_LIVE_CONFIG = _ROOT / "configs" / "live.yaml"
+
+cli = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Live 3D skeletons from a few uncalibrated cameras.",
+)
+
+Config = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with cameras and settings.")
+]
+Seconds = Annotated[
+    float | None, typer.Option("--seconds", min=0.1, help="End after so many seconds.")
+]
+Headless = Annotated[
+    bool, typer.Option("--headless", help="No window, even where there is a display.")
+]
+Video = Annotated[
+    Path | None,
+    typer.Option("--video", help="Without a window: render the scene to this MP4 file."),
+]
+Record = Annotated[
+    Path | None, typer.Option("--record", help="Record to this MCAP file from the start.")
+]
+RigFile = Annotated[
+    Path | None,
+    typer.Option("--rig", help="Begin with this rig file; it is checked before it is trusted."),
+]
+SaveRig = Annotated[
+    Path | None, typer.Option("--save-rig", help="Keep the cameras that were found here.")
+]
+ReportFile = Annotated[
+    Path | None, typer.Option("--report", help="Write the closing figures to this JSON file.")
+]
+
+
+@cli.command()
+def demo(
+    config: Config = None,
+    seconds: Seconds = None,
+    headless: Headless = False,
+    video: Video = None,
+    record: Record = None,
+    report: ReportFile = None,
+    rig: RigFile = None,
+    save_rig: SaveRig = None,
+) -> None:
+    """Run the built-in four-camera clip through the whole live chain, then end."""
+    spec = _camera_spec("demo", config or _DEMO_CONFIG, headless, record, rig, save_rig)
+    if spec.headless:
+        spec = spec.model_copy(update={"video": (video or Path("out/demo.mp4")).absolute()})
+    _run(spec, seconds, report)
+
+
+@cli.command()
+def live(
+    config: Config = None,
+    seconds: Seconds = None,
+    headless: Headless = False,
+    video: Video = None,
+    record: Record = None,
+    report: ReportFile = None,
+    rig: RigFile = None,
+    save_rig: SaveRig = None,
+) -> None:
+    """Follow a person with the cameras of a configuration file (default: configs/live.yaml)."""
+    spec = _camera_spec("live", config or _LIVE_CONFIG, headless, record, rig, save_rig)
+    if spec.headless and video is not None:
+        spec = spec.model_copy(update={"video": video.absolute()})
+    elif spec.headless and not headless:
+        Console(stderr=True).print("no display: running without a window (--video FILE keeps it)")
+    _run(spec, seconds, report)
+
+
+@cli.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="A recording (.mcap).")],
+    seconds: Seconds = None,
+    headless: Headless = False,
+    video: Video = None,
+    speed: Annotated[
+        float, typer.Option("--speed", min=0.05, max=50, help="1 is the recorded speed.")
+    ] = 1.0,
+) -> None:
+    """Show a recording again in the same viewer."""
+    from app.recording.reader import read_run_spec
+
+    recorded = read_run_spec(file)
+    windowless = headless or not has_display()
+    spec = RunSpec(
+        mode="replay",
+        config=recorded.config,
+        headless=windowless,
+        video=(video or Path("out/replay.mp4")).absolute() if windowless else None,
+        replay=file.absolute(),
+        replay_speed=speed,
+    )
+    _run(spec, seconds, None)
+
+
+def has_display() -> bool:
+    """Whether a window can be opened."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one line and exit status 2."""
+    try:
+        cli()
+    except UserError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
+        sys.exit(2)
+
+
+def _camera_spec(
+    mode: Literal["demo", "live"],
+    config: Path,
+    headless: bool,
+    record: Path | None,
+    rig: Path | None,
+    save_rig: Path | None,
+) -> RunSpec:
+    """What the two commands that use cameras have in common."""
+    return RunSpec(
+        mode=mode,
+        config=load_config(config),
+        headless=headless or not has_display(),
+        record=_new_file(record),
+        rig=_existing(rig),
+        save_rig=save_rig.absolute() if save_rig is not None else None,
+    )
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PLAIN_WIDTH)
+    return console
+
+
+def _new_file(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    if path.exists():
+        raise UserError(f"{path}: exists already; recordings are never overwritten, name another")
+    return path.absolute()
+
+
+def _existing(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    if not path.exists():
+        raise UserError(f"{path}: no such rig file")
+    return path.absolute()
+
+
+class _PoseCollector:
+    """Keeps the poses of a run for comparison with the truth."""
+
+    def __init__(self) -> None:
+        self._poses: list[tuple[int, tuple[tuple[float, float, float], ...]]] = []
+
+    def add(self, pose: Pose) -> None:
+        if pose.valid:
+            self._poses.append((pose.time_ns, pose.joints))
+
+    def errors(self, truth: Truth, epoch_ns: int) -> PoseErrors | None:
+        if not self._poses:
+            return None
+        times = np.array([(t - epoch_ns) * 1e-9 for t, _ in self._poses])
+        joints = np.array([joints for _, joints in self._poses], np.float64)
+        return pose_errors(truth, times, joints)
+
+
+def _truth(spec: RunSpec) -> Truth | None:
+    # A replayed pose bears the times of the run that it was recorded in.
+    if spec.mode == "replay" or spec.config.truth is None:
+        return None
+    return Truth(spec.config.truth)
+
+
+def _run(spec: RunSpec, seconds: float | None, report_path: Path | None) -> None:
+    console = _console()
+    truth = _truth(spec)
+    collector = _PoseCollector()
+    run_dir = make_run_dir()
+    keep = False
+    try:
+        with StatusView(console) as view:
+            supervisor = Supervisor(
+                spec,
+                run_dir,
+                seconds=seconds,
+                on_progress=view.update,
+                on_pose=collector.add if truth is not None else None,
+            )
+            outcome = supervisor.run()
+        errors = collector.errors(truth, outcome.epoch_ns) if truth is not None else None
+        _close(console, spec, outcome, errors, report_path)
+    except UserError:
+        raise
+    except Exception:
+        keep = True
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def _close(
+    console: Console,
+    spec: RunSpec,
+    outcome: RunOutcome,
+    errors: PoseErrors | None,
+    report_path: Path | None,
+) -> None:
+    console.print(f"ended: {outcome.reason}")
+    status = outcome.pipeline
+    if status is not None:
+        report = make_report(status, errors)
+        if spec.mode != "replay":
+            print_report(console, report, status)
+        if report_path is not None:
+            write_report(report, report_path)
+            console.print(f"report: {report_path}")
+    elif report_path is not None:
+        raise UserError(f"{report_path}: no report, the run ended before the first set")
+    recorder = outcome.recorder
+    if recorder is not None and recorder.path:
+        size = recorder.bytes / 1e6
+        console.print(f"recording: {recorder.path} ({recorder.messages} messages, {size:.1f} MB)")
+    if spec.video is not None and spec.video.exists():
+        console.print(f"video: {spec.video}")
+    if outcome.failures:
+        raise UserError("; ".join(outcome.failures))

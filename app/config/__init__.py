@@ -1,0 +1,33 @@
+"""The configuration: its schema, and the reader of YAML files."""
+
+from app.config.loader import load_config
+from app.config.schema import (
+    AppConfig,
+    CalibrationConfig,
+    CameraConfig,
+    FileSource,
+    FrontEndConfig,
+    LifterConfig,
+    RecorderConfig,
+    StreamSource,
+    SynchronizerConfig,
+    SyntheticSource,
+    ViewerConfig,
+    WebcamSource,
+)
+
+__all__ = [
+    "AppConfig",
+    "CalibrationConfig",
+    "CameraConfig",
+    "FileSource",
+    "FrontEndConfig",
+    "LifterConfig",
+    "RecorderConfig",
+    "StreamSource",
+    "SynchronizerConfig",
+    "SyntheticSource",
+    "ViewerConfig",
+    "WebcamSource",
+    "load_config",
+]

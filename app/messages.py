@@ -1,0 +1,355 @@
+"""Everything that flows between the processes, as typed, versioned messages.
+
+Each message is a msgspec struct; on the bus it is MessagePack, in recordings JSON. Joints are in
+the order of ``engines.skeleton``. Times are ``CLOCK_MONOTONIC`` nanoseconds of this host.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Point2 = tuple[float, float, float]
+"""x and y in pixels, confidence 0…1 (0: missing)."""
+
+Point3 = tuple[float, float, float]
+"""x, y, z in metres."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of all messages; ``schema`` lets a reader refuse what it does not know."""
+
+    schema: int = SCHEMA_VERSION
+
+
+class FrameHeader(Message, tag="frame", frozen=True, kw_only=True):
+    """Goes before the pixels of one picture, which are the message's second part.
+
+    Attributes:
+        camera: identifier of the camera.
+        run: counts the starts of the capture process; the sequence restarts with it.
+        sequence: counts pictures taken, so that gaps show what was lost on the way.
+        capture_ns: when the picture was taken.
+        stamped_by: who took that time: the camera driver, this host right after the grab, or the
+            file's own time stamps moved to the epoch of the run.
+        width: in pixels.
+        height: in pixels.
+        codec: how the pixels are stored: ``bgr24`` rows without padding, or ``jpeg``.
+    """
+
+    camera: str
+    run: int
+    sequence: int
+    capture_ns: int
+    stamped_by: Literal["driver", "host", "file"]
+    width: int
+    height: int
+    codec: Literal["bgr24", "jpeg"] = "bgr24"
+
+
+class CameraStatus(Message, tag="camera_status", frozen=True, kw_only=True):
+    """What a capture process says of its camera, about twice a second and on every change.
+
+    Attributes:
+        camera: identifier of the camera.
+        state: ``opening``, ``streaming``, ``frozen`` (pictures come but do not change),
+            ``lost`` (will be retried), ``ended`` (a file that is over).
+        detail: one line: the source and its real mode, or why it is lost and when it is retried.
+        at_ns: when this was said.
+        fps: measured rate of pictures taken.
+        frames: pictures taken since the process started.
+        source_drops: pictures that the source itself lost or that were skipped to stay current.
+        reconnects: how often the source was opened again.
+        width: real width in pixels, 0 before the first picture.
+        height: real height in pixels, 0 before the first picture.
+    """
+
+    camera: str
+    state: Literal["opening", "streaming", "frozen", "lost", "ended"]
+    detail: str
+    at_ns: int
+    fps: float = 0.0
+    frames: int = 0
+    source_drops: int = 0
+    reconnects: int = 0
+    width: int = 0
+    height: int = 0
+
+
+class View(Message, tag="view", frozen=True, kw_only=True):
+    """One camera's share of a set.
+
+    Attributes:
+        camera: identifier of the camera.
+        sequence: which picture.
+        capture_ns: when it was taken.
+        skew_ms: its time minus the set's common time.
+        width: picture width in pixels.
+        height: picture height in pixels.
+        keypoints: the 17 joints, or None where no person was found.
+        box: x0, y0, x1, y1 in pixels of the tracked person, or None.
+        swapped: left and right were exchanged here (and have been mended in ``keypoints``).
+    """
+
+    camera: str
+    sequence: int
+    capture_ns: int
+    skew_ms: float
+    width: int
+    height: int
+    keypoints: tuple[Point2, ...] | None = None
+    box: tuple[float, float, float, float] | None = None
+    swapped: bool = False
+
+
+class Joints2D(Message, tag="joints2d", frozen=True, kw_only=True):
+    """The 2D joints of one set; one entry a camera, None where the view is missing."""
+
+    index: int
+    time_ns: int
+    views: tuple[View | None, ...]
+
+
+class Pose(Message, tag="pose", frozen=True, kw_only=True):
+    """The 3D skeleton at one instant.
+
+    Frame: z up; heading from the reference camera (the first in the configuration): that camera
+    looks along +y, x is to its right. Metres by the configured body height.
+
+    Attributes:
+        index: index of the set that it comes from.
+        time_ns: the instant that it describes.
+        published_ns: when it was sent.
+        latency_ms: from the newest picture of the set being taken to publication.
+        valid: False where the lifter had too little to answer; joints are then empty.
+        stage: what it was made with: ``lifter`` alone, or triangulation with a found ``rig``.
+        joints: the 17 joints relative to the pelvis.
+        confidence: 0…1 a joint; 0 means that the joint is not known and must not be drawn.
+        expected_error_mm: the system's own estimate of its mean joint error.
+        root: position of the pelvis in the room, or None while it is not known.
+        levelled: whether z is known to be vertical (else the reference camera is taken as level).
+        cameras: the cameras that took part.
+        skew_ms: the largest distance in time of one of its pictures from the common time.
+    """
+
+    index: int
+    time_ns: int
+    published_ns: int
+    latency_ms: float
+    valid: bool
+    stage: Literal["lifter", "rig"] = "lifter"
+    joints: tuple[Point3, ...] = ()
+    confidence: tuple[float, ...] = ()
+    expected_error_mm: float | None = None
+    root: Point3 | None = None
+    levelled: bool = False
+    cameras: tuple[str, ...] = ()
+    skew_ms: float = 0.0
+
+
+class PreviewPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Where one camera's preview lies in the second part of a ``Previews`` message.
+
+    ``width`` and ``height`` are those of the preview; ``scale`` is preview pixels for one camera
+    pixel. The pixels are bgr24 rows at ``offset``.
+    """
+
+    camera: str
+    width: int
+    height: int
+    scale: float
+    offset: int
+
+
+class Previews(Message, tag="previews", frozen=True, kw_only=True):
+    """Small pictures of one set with its 2D joints, for people to look at."""
+
+    index: int
+    time_ns: int
+    parts: tuple[PreviewPart, ...]
+    joints2d: Joints2D
+
+
+class StageStat(msgspec.Struct, frozen=True, kw_only=True):
+    """Median duration of one stage of the pipeline over the last seconds."""
+
+    stage: str
+    milliseconds: float
+
+
+class CameraStat(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pipeline saw of one camera.
+
+    Attributes:
+        camera: its identifier.
+        fps: rate of the pictures that arrived.
+        frames: pictures that arrived.
+        dropped: pictures that were taken but did not arrive (gaps in the sequence).
+        reconnects: times that the source came back.
+        skew_ms_p95: 95th percentile of |its time − the common time| over the sets.
+        present: share of the sets that it was in.
+        state: the capture process's last word.
+        detail: the capture process's last word.
+    """
+
+    camera: str
+    fps: float
+    frames: int
+    dropped: int
+    reconnects: int
+    skew_ms_p95: float
+    present: float
+    state: str
+    detail: str
+
+
+class PipelineStatus(Message, tag="pipeline_status", frozen=True, kw_only=True):
+    """Rates and latencies of the pipeline, about twice a second.
+
+    ``completeness`` is the share of sets, since the first, that gave a valid pose.
+    ``final`` marks the last one of a run, whose figures cover all of it.
+    """
+
+    at_ns: int
+    sets: int
+    poses: int
+    rate_hz: float
+    latency_ms_p50: float
+    latency_ms_p99: float
+    completeness: float
+    stages: tuple[StageStat, ...]
+    cameras: tuple[CameraStat, ...]
+    front_end: str
+    lifter: str
+    engine: str
+    final: bool = False
+
+
+class ViewEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What one camera adds to finding the rig.
+
+    Attributes:
+        capture_ns: when its picture was taken.
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+        keypoints: 17 joints in half-width units (``app.tracks``) and confidence, left and right
+            mended.
+        lifted: the lifter's answer for the set's instant in this camera's axes, root-relative,
+            body units; None where it gave none.
+        sigma: expected distance of ``lifted`` from the truth, body units.
+    """
+
+    capture_ns: int
+    width: int
+    height: int
+    keypoints: tuple[Point2, ...]
+    lifted: tuple[Point3, ...] | None = None
+    sigma: tuple[float, ...] | None = None
+
+
+class Evidence(Message, tag="evidence", frozen=True, kw_only=True):
+    """One set as the rig estimator wants it; one entry a camera, None where the view is missing."""
+
+    index: int
+    time_ns: int
+    body_unit_m: float
+    views: tuple[ViewEvidence | None, ...]
+
+
+class RigUpdate(Message, tag="rig", frozen=True, kw_only=True):
+    """Where the cameras are, as far as it is known; repeated every second.
+
+    Attributes:
+        at_ns: when this was said.
+        version: counts changes of ``rig``; 0 while there is none.
+        rig: the rig in the project's own JSON format (``engines.rig.rig_file``), empty for none.
+        quality: one word: ``searching``, ``poor``, ``fair`` or ``good``.
+        expected_error_mm: joint error to be expected with it, None while searching.
+        reason: why there is no rig, or what would make it better; one line, empty if all is well.
+        warnings: what else to know, one line each.
+        moved: cameras that were moved and are left out until they are found again.
+        seconds: of motion that it rests on.
+    """
+
+    at_ns: int
+    version: int
+    rig: str = ""
+    quality: str = "searching"
+    expected_error_mm: float | None = None
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class Heartbeat(Message, tag="heartbeat", frozen=True, kw_only=True):
+    """A process is alive; sent twice a second."""
+
+    process: str
+    pid: int
+    at_ns: int
+    state: Literal["starting", "ready", "finished"]
+    detail: str = ""
+
+
+class ProcessHealth(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the supervisor's table."""
+
+    process: str
+    module: str
+    pid: int | None = None
+    running: bool
+    state: str
+    restarts: int
+    exit_code: int | None = None
+    heartbeat_age_ms: float | None = None
+    detail: str = ""
+
+
+class Health(Message, tag="health", frozen=True, kw_only=True):
+    """The supervisor's table, about twice a second."""
+
+    at_ns: int
+    processes: tuple[ProcessHealth, ...]
+
+
+class RunState(Message, tag="run_state", frozen=True, kw_only=True):
+    """Repeated by the supervisor so that no late subscriber misses it.
+
+    Attributes:
+        phase: ``starting`` until every process is ready, then ``running``, then ``stopping``.
+        epoch_ns: the instant that time 0 of video files is played at; 0 while starting.
+        anchor_monotonic_ns: with ``anchor_wall_ns``, the clock anchor of the run.
+        anchor_wall_ns: see above.
+    """
+
+    phase: Literal["starting", "running", "stopping"]
+    epoch_ns: int
+    anchor_monotonic_ns: int
+    anchor_wall_ns: int
+
+
+class Command(Message, tag="command", frozen=True, kw_only=True):
+    """What a person asked for, in the viewer or elsewhere.
+
+    ``level``: the person stands upright now, take that as vertical. ``front``: the person faces
+    the front now. ``record``: start or stop recording. ``recalibrate``: find the cameras anew.
+    ``quit``: end the run.
+    """
+
+    action: Literal["level", "front", "record", "recalibrate", "quit"]
+    at_ns: int
+
+
+class RecorderStatus(Message, tag="recorder_status", frozen=True, kw_only=True):
+    """What the recorder is doing, twice a second."""
+
+    at_ns: int
+    recording: bool
+    path: str
+    messages: int
+    bytes: int
+    detail: str = ""

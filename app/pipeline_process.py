@@ -1,0 +1,182 @@
+"""The process that turns pictures into poses (``python -m app.pipeline_process``)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+
+from app.bus import Publisher, Subscriber
+from app.clock import now_ns
+from app.config import AppConfig
+from app.frame_receiver import FrameReceiver, FrameSet
+from app.messages import (
+    Command,
+    Evidence,
+    Joints2D,
+    PipelineStatus,
+    Pose,
+    Previews,
+    RigUpdate,
+)
+from app.pose_messages import evidence_message, joints2d_message, pose_message, previews_message
+from app.pose_pipeline import PosePipeline
+from app.process import ProcessContext, run_process
+from app.run_statistics import RunStatistics
+from app.topics import Topic
+from engines.backends.select import open_backend
+from engines.front_ends.base import FrontEnd
+from engines.front_ends.factory import make_front_end
+from engines.lifter import Lifter, read_card
+from engines.rig.rig_file import rig_from_json
+
+_LOG = logging.getLogger("pipeline")
+_STATUS_NS = 500_000_000
+_PREVIEW_NS = 66_000_000
+_LINGER_S = 0.4
+
+
+def _load(config: AppConfig) -> tuple[FrontEnd, Lifter]:
+    cores = os.cpu_count() or 1
+    front_end = make_front_end(
+        config.front_end.kind,
+        views=len(config.cameras),
+        engine=config.engine,
+        threads=config.front_end.threads or cores,
+    )
+    card = read_card(config.lifter.weights)
+    backend = open_backend(config.lifter.weights, config.engine, config.lifter.threads or cores)
+    lifter = Lifter(backend, card)
+    front_end.warm_up(480, 640)
+    lifter.warm_up(len(config.cameras))
+    return front_end, lifter
+
+
+class _Outputs:
+    """The topics that the pipeline publishes."""
+
+    def __init__(self, context: ProcessContext) -> None:
+        run_dir = context.run_dir
+        self.poses = Publisher[Pose](run_dir, Topic.POSES)
+        self.joints2d = Publisher[Joints2D](run_dir, Topic.JOINTS2D)
+        self.evidence = Publisher[Evidence](run_dir, Topic.EVIDENCE)
+        self.previews = Publisher[Previews](run_dir, Topic.PREVIEWS)
+        self.status = Publisher[PipelineStatus](run_dir, Topic.PIPELINE_STATUS)
+
+    def close(self) -> None:
+        time.sleep(_LINGER_S)  # what was sent last is still on its way
+        for publisher in (
+            self.poses,
+            self.joints2d,
+            self.evidence,
+            self.previews,
+            self.status,
+        ):
+            publisher.close()
+
+
+def main(context: ProcessContext) -> None:
+    """Runs until it is stopped or every camera has ended."""
+    config = context.spec.config
+    names = [camera.id for camera in config.cameras]
+    front_end, lifter = _load(config)
+    _LOG.info("front end: %s", front_end.description)
+    _LOG.info("lifter: %s", lifter.description)
+    pipeline = PosePipeline(config, front_end, lifter)
+    statistics = RunStatistics(names)
+    outputs = _Outputs(context)
+    commands = Subscriber[Command](context.run_dir, Topic.COMMANDS, ("viewer",))
+    rigs = Subscriber[RigUpdate](context.run_dir, Topic.RIG)
+    receiver = FrameReceiver(context.run_dir, names, config.synchronizer, lossless=config.lossless)
+    context.ready(f"front end {front_end.description}; lifter {lifter.description}")
+
+    def say_status(*, final: bool) -> None:
+        outputs.status.send(
+            statistics.status(
+                receiver.counters,
+                now_ns(),
+                front_end.description,
+                lifter.card.name,
+                lifter.description.partition(" on ")[2],
+                final=final,
+            )
+        )
+
+    next_status = next_preview = 0
+    while not context.stop.is_set():
+        frames = receiver.next_set(timeout_s=0.1)
+        for received in commands.drain():
+            _obey(pipeline, received.message)
+        _take_rig(pipeline, rigs)
+        if frames is not None:
+            taken_ns = now_ns()
+            show = taken_ns >= next_preview
+            if show:
+                next_preview = taken_ns + _PREVIEW_NS
+            _process(frames, pipeline, outputs, statistics, names, config, show=show)
+        elif receiver.exhausted:
+            break
+        if now_ns() >= next_status:
+            next_status = now_ns() + _STATUS_NS
+            say_status(final=False)
+    say_status(final=True)
+    context.finished()
+    outputs.close()
+    commands.close()
+    rigs.close()
+    receiver.close()
+    front_end.close()
+
+
+def _process(
+    frames: FrameSet,
+    pipeline: PosePipeline,
+    outputs: _Outputs,
+    statistics: RunStatistics,
+    names: list[str],
+    config: AppConfig,
+    *,
+    show: bool,
+) -> None:
+    newest_ns = max(f.arrived_ns for f in frames.frames if f is not None)
+    statistics.add_stage("wait", (now_ns() - newest_ns) * 1e-6)
+    result = pipeline.process(frames)
+    now = now_ns()
+    pose = pose_message(frames, result, names, now)
+    outputs.poses.send(pose)
+    joints2d = joints2d_message(frames, result)
+    outputs.joints2d.send(joints2d)
+    if config.calibration.enabled:
+        outputs.evidence.send(evidence_message(frames, result))
+    for stage in result.stages:
+        statistics.add_stage(stage.stage, stage.milliseconds)
+    statistics.add_set(frames, now, pose.latency_ms, valid=pose.valid)
+    if show:
+        began = time.perf_counter()
+        message, payload = previews_message(frames, joints2d, config.viewer.preview_width)
+        outputs.previews.send(message, payload)
+        statistics.add_stage("previews", (time.perf_counter() - began) * 1000)
+
+
+def _take_rig(pipeline: PosePipeline, rigs: Subscriber[RigUpdate]) -> None:
+    newest = rigs.latest()
+    if newest is None:
+        return
+    update = newest.message
+    if update.version == pipeline.rig_version:
+        return  # it is repeated every second: read it once
+    rig = rig_from_json(update.rig.encode(), "rig") if update.rig else None
+    pipeline.set_rig(update.version, rig)
+
+
+def _obey(pipeline: PosePipeline, command: Command) -> None:
+    if command.action == "level":
+        pipeline.set_level()
+    elif command.action == "front":
+        pipeline.set_front()
+    elif command.action == "recalibrate":
+        pipeline.forget_cameras()
+
+
+if __name__ == "__main__":
+    run_process(main)

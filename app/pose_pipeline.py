@@ -1,0 +1,297 @@
+"""From a set of pictures to a pose: front end, swap mending, window, lifter, fusion, level.
+
+Pictures and times in, results out: no sockets, no clock but a stopwatch for the stages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from app.config import AppConfig
+from app.frame_receiver import FrameSet
+from app.rig_use import RigUse, Stage, StagedPose
+from app.tracks import JointTrack, to_half_widths, to_pixels, window_times
+from engines.bone_lengths import BoneLengths
+from engines.front_ends.base import FrontEnd, StageTime, View2D
+from engines.level import LevelEstimator
+from engines.lifter import LiftedViews, Lifter
+from engines.rig.types import Rig
+from engines.skeleton import JOINT_COUNT
+from engines.swap_mending import SwapMender
+from engines.view_fusion import FusedPose, ViewFusion
+
+Floats = npt.NDArray[np.float32]
+T = TypeVar("T")
+
+_MIN_JOINTS = 6
+_RECENT_FRAMES = 9
+_SURE_MM, _LOST_MM = 20.0, 220.0
+_HOPELESS_MM = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton3D:
+    """The pose of one set.
+
+    Attributes:
+        time_ns: the instant that it describes.
+        joints: (17, 3) metres, root-relative, world axes (``app.messages.Pose``).
+        confidence: (17,) 0…1, 0 for unknown.
+        expected_error_mm: mean over the joints.
+        levelled: whether z is known to be vertical.
+        views: (V,) which views took part.
+        stage: what it was made with.
+        root: (3,) pelvis in the room, metres, or None while it is not known.
+    """
+
+    time_ns: int
+    joints: Floats
+    confidence: Floats
+    expected_error_mm: float
+    levelled: bool
+    views: npt.NDArray[np.bool_]
+    stage: Stage
+    root: npt.NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the rig estimator works with.
+
+    Attributes:
+        keypoints: (V, 17, 3) of this set's pictures, half-width units, left and right mended.
+        lifted: (V, 17, 3) the lifter's answers for the set's instant in camera axes, body units.
+        sigma: (V, 17) expected distances of those, body units; infinite where there is none.
+        body_unit_m: one body unit in metres.
+    """
+
+    keypoints: Floats
+    lifted: Floats
+    sigma: Floats
+    body_unit_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineResult:
+    """All that one set gave.
+
+    Attributes:
+        views: per view the front end's answer with left and right mended, in pixels.
+        swapped: (V,) whether left and right were exchanged there.
+        skeleton: the pose, or None where there was too little.
+        findings: for the rig estimator.
+        stages: what the stages took.
+    """
+
+    views: tuple[View2D | None, ...]
+    swapped: npt.NDArray[np.bool_]
+    skeleton: Skeleton3D | None
+    findings: Findings
+    stages: tuple[StageTime, ...]
+
+
+class PosePipeline:
+    """The chain of one run; it keeps the tracks and what is known of the cameras."""
+
+    def __init__(self, config: AppConfig, front_end: FrontEnd, lifter: Lifter) -> None:
+        """Takes loaded networks.
+
+        Args:
+            config: the run's configuration.
+            front_end: for ``len(config.cameras)`` views.
+            lifter: any.
+        """
+        views = len(config.cameras)
+        self._front_end = front_end
+        self._lifter = lifter
+        self._metres = config.body_height_m / lifter.card.stature_body_units
+        self._out = _output_frame(config.lifter.output_frame, lifter.card.frames)
+        self._tracks = [JointTrack() for _ in range(views)]
+        self._mender = SwapMender(views) if config.front_end.mend_swaps else None
+        self._fusion = ViewFusion(views)
+        self._level = LevelEstimator()
+        self._bones = BoneLengths()
+        self._rig = RigUse()
+        self._points = np.zeros((views, JOINT_COUNT, 3), np.float32)
+        self._aspects = np.full(views, 0.75)
+        self._fused: FusedPose | None = None
+        self._fused_ns = 0
+        self._stages: list[StageTime] = []
+
+    def process(self, frames: FrameSet) -> PipelineResult:
+        """Takes the next set.
+
+        Args:
+            frames: its ``time_ns`` must be newer than the last one's.
+
+        Returns:
+            The 2D joints and, where enough is seen, the pose.
+        """
+        self._stages = []
+        found = self._timed("front_end", lambda: self._find(frames))
+        self._stages.extend(self._front_end.stage_times())
+        views, swapped = self._timed("mend", lambda: self._mend(frames, found))
+        window = self._timed("window", lambda: self._window(frames.time_ns))
+        skeleton = None
+        lifted: LiftedViews | None = None
+        mask = np.asarray((window[..., 2] > 0).any((0, 2)), bool)
+        seen = (window[self._out, :, :, 2] > 0).sum(-1) >= _MIN_JOINTS
+        if seen.any():
+            answers = self._timed("lifter", lambda: self._lifter.lift(window, mask))
+            skeleton = self._timed("fuse", lambda: self._fuse(frames, window, answers, mask, seen))
+            lifted = answers
+        findings = self._findings(lifted, seen)
+        return PipelineResult(views, swapped, skeleton, findings, tuple(self._stages))
+
+    @property
+    def rig_version(self) -> int:
+        """Of the rig that is used now; 0 for none."""
+        return self._rig.version
+
+    def set_rig(self, version: int, rig: Rig | None) -> None:
+        """Takes the newest rig, or takes it away."""
+        self._rig.set_rig(version, rig)
+
+    def set_level(self) -> None:
+        """The person stands upright now."""
+        if self._fused is not None:
+            self._level.set_level(self._fused.joints)
+
+    def set_front(self) -> None:
+        """The person faces the front now."""
+        if self._fused is not None:
+            self._level.set_front(self._fused.joints)
+
+    def forget_cameras(self) -> None:
+        """The cameras were moved: find them, and the level, anew."""
+        self._fusion.reset()
+        self._level = LevelEstimator()
+        self._fused = None
+
+    def _find(self, frames: FrameSet) -> tuple[View2D | None, ...]:
+        return self._front_end.process([None if f is None else f.image for f in frames.frames])
+
+    def _mend(
+        self, frames: FrameSet, found: Sequence[View2D | None]
+    ) -> tuple[tuple[View2D | None, ...], npt.NDArray[np.bool_]]:
+        """Undoes left-right exchanges and puts the joints into the tracks."""
+        count = len(self._tracks)
+        points = np.zeros((count, JOINT_COUNT, 3), np.float32)
+        for view, (frame, answer) in enumerate(zip(frames.frames, found, strict=True)):
+            if frame is not None and answer is not None:
+                size = frame.header.width, frame.header.height
+                self._aspects[view] = size[1] / size[0]
+                points[view] = to_half_widths(answer.keypoints, *size)
+        swapped = np.zeros(count, bool)
+        if self._mender is not None:
+            mended = self._mender.mend(points, self._predicted(frames.time_ns))
+            points = mended.keypoints
+            swapped = np.asarray(mended.swapped.any(-1))
+        views: list[View2D | None] = []
+        for view, (frame, answer) in enumerate(zip(frames.frames, found, strict=True)):
+            if frame is None or answer is None:
+                views.append(None)
+                continue
+            self._tracks[view].add(frame.header.capture_ns, points[view])
+            if swapped[view]:
+                size = frame.header.width, frame.header.height
+                answer = View2D(to_pixels(points[view], *size), answer.box, answer.context)
+            views.append(answer)
+        self._points = points
+        return tuple(views), swapped
+
+    def _findings(self, lifted: LiftedViews | None, seen: npt.NDArray[np.bool_]) -> Findings:
+        views = len(self._tracks)
+        joints = np.zeros((views, JOINT_COUNT, 3), np.float32)
+        sigma = np.full((views, JOINT_COUNT), np.inf, np.float32)
+        if lifted is not None:
+            joints[seen] = lifted.joints[-1][seen]
+            sigma[seen] = lifted.sigma[-1][seen]
+        return Findings(self._points, joints, sigma, self._metres)
+
+    def _predicted(self, time_ns: int) -> Floats | None:
+        """(V, 17, 3) the last fused pose in each view's axes, if it is recent."""
+        if self._fused is None or time_ns - self._fused_ns > 300_000_000:
+            return None
+        turned = np.einsum("vji,kj->vki", self._fused.rotations, self._fused.joints)
+        return np.asarray(turned, np.float32)
+
+    def _window(self, time_ns: int) -> Floats:
+        card = self._lifter.card
+        times = window_times(time_ns, card.frames, card.rate_hz)
+        return np.stack([track.sample(times) for track in self._tracks], axis=1)
+
+    def _fuse(
+        self,
+        frames: FrameSet,
+        window: Floats,
+        lifted: LiftedViews,
+        mask: npt.NDArray[np.bool_],
+        seen: npt.NDArray[np.bool_],
+    ) -> Skeleton3D | None:
+        card = self._lifter.card
+        behind = card.frames - 1 - self._out
+        time_ns = frames.time_ns - round(behind * 1e9 / card.rate_hz)
+        # A view that is not seen at this instant but was within the window is answered too, with
+        # the larger sigma that it deserves.
+        fused = self._fusion.update(
+            time_ns, lifted.joints[self._out], lifted.sigma[self._out], mask
+        )
+        if fused is None:
+            return None
+        if self._fused is not None and self._fused.reference != fused.reference:
+            self._level.turn(fused.rotations[self._fused.reference])
+        self._fused, self._fused_ns = fused, frames.time_ns
+        self._level.update(time_ns, fused.joints, fused.rotations)
+        alone = StagedPose(
+            (fused.joints @ self._level.rotation().T) * self._metres,
+            fused.sigma * self._metres,
+            None,
+            "lifter",
+        )
+        pose = self._rig.pose(
+            time_ns,
+            alone,
+            self._tracks,
+            self._aspects,
+            lifted.joints[self._out].astype(np.float64) * self._metres,
+            np.where(seen[:, None], lifted.sigma[self._out] * self._metres, np.inf),
+            self._level.heading(),
+        )
+        joints = self._bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))
+        sigma_mm = pose.sigma * 1000
+        confidence = np.clip((_LOST_MM - sigma_mm) / (_LOST_MM - _SURE_MM), 0.05, 1.0)
+        recent = window[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
+        unseen = (recent[..., 2].max((0, 1)) <= 0) & (sigma_mm > _HOPELESS_MM)
+        confidence[unseen] = 0.0
+        known = np.isfinite(sigma_mm)
+        return Skeleton3D(
+            time_ns=time_ns,
+            joints=np.asarray(joints, np.float32),
+            confidence=np.asarray(np.where(known, confidence, 0.0), np.float32),
+            expected_error_mm=float(sigma_mm[1:][known[1:]].mean()) if known[1:].any() else 999.0,
+            levelled=self._rig.levelled if pose.stage == "rig" else self._level.known,
+            views=seen,
+            stage=pose.stage,
+            root=pose.root,
+        )
+
+    def _timed(self, stage: str, work: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        result = work()
+        self._stages.append(StageTime(stage, (time.perf_counter() - began) * 1000))
+        return result
+
+
+def _output_frame(setting: str | int, frames: int) -> int:
+    if setting == "last":
+        return frames - 1
+    if setting == "centre":
+        return frames // 2
+    return min(int(setting), frames - 1)

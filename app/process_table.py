@@ -1,0 +1,49 @@
+"""The processes of a run, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.run_spec import RunSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEntry:
+    """One process.
+
+    Attributes:
+        name: unique in the run; what follows the first dot is the process's key.
+        module: what ``python -m`` starts.
+        essential: the run ends when it gives up.
+        source: it feeds others and is stopped before them.
+        nice: how far it stands back when the cores are short.
+        one_thread: its numerical libraries may keep one core busy at most.
+    """
+
+    name: str
+    module: str
+    essential: bool = False
+    source: bool = False
+    nice: int = 0
+    one_thread: bool = False
+
+
+def process_table(spec: RunSpec) -> tuple[ProcessEntry, ...]:
+    """The processes that a run needs, in the order in which they are started."""
+    viewer = ProcessEntry("viewer", "viz.viewer_process", nice=5)
+    if spec.mode == "replay":
+        replay = ProcessEntry("replay", "app.replay_process", essential=True, source=True)
+        return (replay, viewer)
+    cameras = tuple(
+        ProcessEntry(f"camera.{camera.id}", "capture.process", source=True)
+        for camera in spec.config.cameras
+    )
+    wanted = spec.config.calibration.enabled and len(cameras) > 1
+    rig = (ProcessEntry("rig", "app.rig_process", nice=10, one_thread=True),) if wanted else ()
+    return (
+        ProcessEntry("pipeline", "app.pipeline_process", essential=True),
+        *cameras,
+        *rig,
+        viewer,
+        ProcessEntry("recorder", "app.recorder_process", essential=spec.record is not None),
+    )

@@ -1,0 +1,58 @@
+"""What the supervisor tells its processes about the run, through a file in the run's folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from app.config import AppConfig
+
+_FILE = "run.json"
+
+
+class RunSpec(BaseModel):
+    """One run, as resolved from the command line and the configuration.
+
+    Attributes:
+        mode: which command was given.
+        config: the whole configuration.
+        headless: no window: the viewer renders off screen, into ``video`` where that is set.
+        video: the MP4 file that the off-screen renderer writes, or None.
+        record: the recording that starts with the run, or None.
+        rig: a rig file to begin with (checked before it is trusted), or None.
+        save_rig: where the rig that was found is kept, or None.
+        replay: the recording that is played, in mode ``replay``.
+        replay_speed: 1.0 is the speed that it was recorded at.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Literal["demo", "live", "replay"]
+    config: AppConfig
+    headless: bool = False
+    video: Path | None = None
+    record: Path | None = None
+    rig: Path | None = None
+    save_rig: Path | None = None
+    replay: Path | None = None
+    replay_speed: float = 1.0
+
+    def save(self, run_dir: Path) -> None:
+        """Writes the file that ``load`` reads."""
+        (run_dir / _FILE).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+
+    @staticmethod
+    def load(run_dir: Path) -> RunSpec:
+        """Reads the run of a folder made by ``make_run_dir``."""
+        return RunSpec.model_validate_json((run_dir / _FILE).read_text(encoding="utf-8"))
+
+
+def make_run_dir() -> Path:
+    """Makes a folder for one run's sockets and logs that only this user can enter."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    parent = base if base and os.access(base, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="dsvt-", dir=parent))

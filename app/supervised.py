@@ -1,0 +1,178 @@
+"""One supervised process: started, watched, restarted with back-off, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from app.clock import now_ns
+from app.messages import Heartbeat, ProcessHealth
+from app.process import EXIT_USER_ERROR
+from app.process_table import ProcessEntry
+
+_BACK_OFF_S = (0.3, 0.6, 1.2, 2.4, 5.0)
+_MAX_RESTARTS_A_MINUTE = 5
+_STUCK_S = 20.0
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_MINUTE_NS = 60_000_000_000
+
+Outcome = Literal["running", "finished", "failed"]
+
+
+class SupervisedProcess:
+    """A row of the supervisor's table."""
+
+    def __init__(self, entry: ProcessEntry, run_dir: Path) -> None:
+        """Prepares the row; ``reconcile`` starts the process.
+
+        Args:
+            entry: what to start.
+            run_dir: folder of the run; logs go to its ``logs`` folder.
+        """
+        self.entry = entry
+        self._run_dir = run_dir
+        self._child: subprocess.Popen[bytes] | None = None
+        self._starts_ns: list[int] = []
+        self._next_start_ns = 0
+        self._exit_code: int | None = None
+        self._beat: Heartbeat | None = None
+        self._outcome: Outcome = "running"
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether it runs (or will again), has done its work, or has given up."""
+        return self._outcome
+
+    @property
+    def state(self) -> str:
+        """Its own last word."""
+        if self._outcome != "running":
+            return self._outcome
+        if self._child is None:
+            return "restarting" if self._starts_ns else "starting"
+        return self._beat.state if self._beat is not None else "starting"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process exists now."""
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def log_path(self) -> Path:
+        """Where its standard error goes."""
+        return self._run_dir / "logs" / f"{self.entry.name}.log"
+
+    @property
+    def error(self) -> str:
+        """The one line that it left for the user, or the last line of its log."""
+        with contextlib.suppress(OSError):
+            text = (self._run_dir / f"{self.entry.name}.error").read_text(encoding="utf-8")
+            return text.strip()
+        with contextlib.suppress(OSError):
+            lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+            return next((line for line in reversed(lines) if line.strip()), "")
+        return ""
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of the last time that it ended."""
+        return self._exit_code
+
+    def hear(self, beat: Heartbeat) -> None:
+        """Takes a heartbeat; one of an earlier start is ignored."""
+        if self._child is not None and beat.pid == self._child.pid:
+            self._beat = beat
+
+    def reconcile(self) -> None:
+        """Starts it if it should run and does not; notices that it ended or is stuck."""
+        if self._outcome != "running":
+            return
+        if self._child is None:
+            if now_ns() >= self._next_start_ns:
+                self._start()
+            return
+        code = self._child.poll()
+        if code is not None:
+            self._ended(code)
+        elif self._is_stuck():
+            self._child.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal if it runs."""
+        if self.running and self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._child.send_signal(number)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits for its end; True once it is gone."""
+        if self._child is None:
+            return True
+        try:
+            self._exit_code = self._child.wait(max(0.0, timeout_s))
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def health(self) -> ProcessHealth:
+        """Its row for people."""
+        age = None if self._beat is None else (now_ns() - self._beat.at_ns) * 1e-6
+        return ProcessHealth(
+            process=self.entry.name,
+            module=self.entry.module,
+            pid=self._child.pid if self.running and self._child is not None else None,
+            running=self.running,
+            state=self.state,
+            restarts=max(0, len(self._starts_ns) - 1),
+            exit_code=self._exit_code,
+            heartbeat_age_ms=age,
+            detail=self._beat.detail if self._beat is not None else "",
+        )
+
+    def _start(self) -> None:
+        self.log_path.parent.mkdir(exist_ok=True)
+        self._starts_ns.append(now_ns())
+        self._beat = None
+        command = [sys.executable, "-m", self.entry.module]
+        command += ["--run-dir", str(self._run_dir), "--name", self.entry.name]
+        root = str(Path(__file__).resolve().parents[1])
+        path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+        if self.entry.nice:
+            command = ["nice", "-n", str(self.entry.nice), *command]
+        threads = dict.fromkeys(_THREAD_VARIABLES, "1") if self.entry.one_thread else {}
+        with self.log_path.open("ab") as log:
+            # Its own session: a Ctrl-C in the terminal reaches the supervisor alone, which then
+            # stops the others in order.
+            self._child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **threads},
+            )
+
+    def _ended(self, code: int) -> None:
+        self._exit_code = code
+        self._child = None
+        if code == 0:
+            self._outcome = "finished"
+        elif code == EXIT_USER_ERROR:
+            self._outcome = "failed"
+        else:
+            minute_ago = now_ns() - _MINUTE_NS
+            recent = sum(start > minute_ago for start in self._starts_ns)
+            if recent > _MAX_RESTARTS_A_MINUTE:
+                self._outcome = "failed"
+                return
+            pause = _BACK_OFF_S[min(recent, len(_BACK_OFF_S)) - 1]
+            self._next_start_ns = now_ns() + int(pause * 1e9)
+
+    def _is_stuck(self) -> bool:
+        if self._beat is None:
+            return False
+        return now_ns() - self._beat.at_ns > _STUCK_S * 1e9

@@ -1,0 +1,67 @@
+"""The one table of what is published where: publishers, subscribers, recorder derive from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from app import messages
+
+
+@dataclass(frozen=True, slots=True)
+class TopicInfo:
+    """How one topic is carried.
+
+    Attributes:
+        message: the struct that it carries.
+        keyed: one publisher per camera or process, told apart by a key.
+        payload: a second part with raw bytes follows the struct.
+        depth: how many messages a slow subscriber may be behind before the oldest are dropped.
+        recorded: whether the recorder keeps it.
+    """
+
+    message: type[messages.Message]
+    keyed: bool = False
+    payload: bool = False
+    depth: int = 4
+    recorded: bool = False
+
+
+class Topic(Enum):
+    """The topics; the value is the name in socket paths and recordings."""
+
+    FRAMES = "frames"
+    CAMERA_STATUS = "camera_status"
+    JOINTS2D = "joints2d"
+    POSES = "poses"
+    PREVIEWS = "previews"
+    EVIDENCE = "evidence"
+    RIG = "rig"
+    PIPELINE_STATUS = "pipeline_status"
+    HEARTBEAT = "heartbeat"
+    HEALTH = "health"
+    RUN_STATE = "run_state"
+    COMMANDS = "commands"
+    RECORDER_STATUS = "recorder_status"
+
+    @property
+    def info(self) -> TopicInfo:
+        """How this topic is carried."""
+        return TOPICS[self]
+
+
+TOPICS: dict[Topic, TopicInfo] = {
+    Topic.FRAMES: TopicInfo(messages.FrameHeader, keyed=True, payload=True, depth=4),
+    Topic.CAMERA_STATUS: TopicInfo(messages.CameraStatus, keyed=True, depth=16, recorded=True),
+    Topic.JOINTS2D: TopicInfo(messages.Joints2D, depth=256, recorded=True),
+    Topic.POSES: TopicInfo(messages.Pose, depth=256, recorded=True),
+    Topic.PREVIEWS: TopicInfo(messages.Previews, payload=True, depth=2),
+    Topic.EVIDENCE: TopicInfo(messages.Evidence, depth=256),
+    Topic.RIG: TopicInfo(messages.RigUpdate, depth=16, recorded=True),
+    Topic.PIPELINE_STATUS: TopicInfo(messages.PipelineStatus, depth=16, recorded=True),
+    Topic.HEARTBEAT: TopicInfo(messages.Heartbeat, keyed=True, depth=16),
+    Topic.HEALTH: TopicInfo(messages.Health, depth=16, recorded=True),
+    Topic.RUN_STATE: TopicInfo(messages.RunState, depth=16),
+    Topic.COMMANDS: TopicInfo(messages.Command, keyed=True, depth=16),
+    Topic.RECORDER_STATUS: TopicInfo(messages.RecorderStatus, depth=16),
+}

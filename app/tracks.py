@@ -1,0 +1,176 @@
+"""One view's 2D joints over time, and the lifter's window made from them.
+
+Pictures come when they come: cameras run free, the pipeline may be slower than they are. The
+lifter wants 27 instants at its own rate. So each view's joints are kept with their capture times
+and read out at any instant by interpolation; at the newest end the joint's own motion carries it
+the few milliseconds to the common time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.skeleton import JOINT_COUNT
+
+Floats = npt.NDArray[np.float32]
+
+MAX_GAP_S = 0.4
+"""Between two sightings of a joint further apart than this it counts as missing."""
+MAX_AHEAD_S = 0.05
+"""How far past its last sighting a joint is carried by its own motion (and how far before its
+next one it is held, where the gap is too long)."""
+_SPEED_SPAN_S = 0.12
+
+
+class JointTrack:
+    """The last second or so of one view's joints."""
+
+    def __init__(self, span_s: float = 2.0) -> None:
+        """Starts empty.
+
+        Args:
+            span_s: how long sightings are kept.
+        """
+        self._span_ns = int(span_s * 1e9)
+        self._times: deque[int] = deque()
+        self._joints: deque[Floats] = deque()
+
+    def add(self, time_ns: int, keypoints: Floats) -> None:
+        """Adds the joints of one picture.
+
+        Args:
+            time_ns: its capture time; must be newer than the last one, else it is ignored.
+            keypoints: (17, 3) x, y in any linear picture unit and confidence, 0 for missing.
+        """
+        if self._times and time_ns <= self._times[-1]:
+            return
+        self._times.append(time_ns)
+        self._joints.append(keypoints)
+        while self._times[0] < time_ns - self._span_ns:
+            self._times.popleft()
+            self._joints.popleft()
+
+    def replace_newest(self, keypoints: Floats) -> None:
+        """Corrects the joints that were added last, e.g. after left and right were mended."""
+        if self._joints:
+            self._joints[-1] = keypoints
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Time of the newest sighting."""
+        return self._times[-1] if self._times else None
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._times.clear()
+        self._joints.clear()
+
+    def sample(self, times_ns: npt.NDArray[np.int64]) -> Floats:
+        """Reads the joints at given instants.
+
+        Args:
+            times_ns: (F,) ascending instants.
+
+        Returns:
+            (F, 17, 3) joints; confidence 0 where a joint is not known at that instant.
+        """
+        out = np.zeros((len(times_ns), JOINT_COUNT, 3), np.float32)
+        if not self._times:
+            return out
+        # Seconds relative to the newest instant: float32 would not hold nanoseconds.
+        origin = int(times_ns[-1])
+        seen_s = np.asarray((np.fromiter(self._times, np.int64) - origin) * 1e-9, np.float64)
+        wanted_s = (times_ns - origin) * 1e-9
+        joints = np.stack(self._joints)
+        known = joints[..., 2] > 0  # (N, 17)
+        count = len(seen_s)
+        index = np.arange(count)[:, None]
+        before = np.maximum.accumulate(np.where(known, index, -1), axis=0)
+        after = np.minimum.accumulate(np.where(known, index, count)[::-1], axis=0)[::-1]
+
+        left = np.searchsorted(seen_s, wanted_s, side="right") - 1  # (F,)
+        column = np.arange(JOINT_COUNT)[None]
+        a = np.where(left[:, None] >= 0, before[np.maximum(left, 0)[:, None], column], -1)
+        right = np.minimum(left + 1, count - 1)[:, None]
+        b = np.where((left + 1 < count)[:, None], after[right, column], count)
+        b = np.where((a >= 0) & (seen_s[np.maximum(a, 0)] == wanted_s[:, None]), a, b)
+
+        between = (a >= 0) & (b < count)
+        ia, ib = np.maximum(a, 0), np.minimum(b, count - 1)
+        ta, tb = seen_s[ia], seen_s[ib]
+        gap = tb - ta
+        inside = between & (gap <= MAX_GAP_S)
+        share = np.where(gap > 0, (wanted_s[:, None] - ta) / np.where(gap > 0, gap, 1), 0.0)
+        ja, jb = joints[ia, column], joints[ib, column]
+        mixed = ja + (jb - ja) * share[..., None].astype(np.float32)
+        mixed[..., 2] = np.minimum(ja[..., 2], jb[..., 2])
+
+        ahead = wanted_s[:, None] - ta
+        beyond = ~inside & (a >= 0) & (ahead >= 0) & (ahead <= MAX_AHEAD_S)
+        carried = ja.copy()
+        carried[..., :2] += self._velocities(seen_s, joints, known)[ia, column] * ahead[
+            ..., None
+        ].astype(np.float32)
+        # A slow pipeline leaves gaps too long to bridge; just before a sighting it still counts.
+        behind = tb - wanted_s[:, None]
+        before_it = ~inside & ~beyond & (b < count) & (behind >= 0) & (behind <= MAX_AHEAD_S)
+        out = np.where(inside[..., None], mixed, 0.0)
+        out = np.where(beyond[..., None], carried, out)
+        out = np.where(before_it[..., None], jb, out)
+        return np.asarray(out, np.float32)
+
+    @staticmethod
+    def _velocities(
+        seen_s: npt.NDArray[np.float64],
+        joints: Floats,
+        known: npt.NDArray[np.bool_],
+    ) -> Floats:
+        """(N, 17, 2) speed of each joint at each sighting from the sightings shortly before."""
+        count = len(seen_s)
+        speeds = np.zeros((count, JOINT_COUNT, 2), np.float32)
+        for n in range(max(1, count - 4), count):
+            # The oldest sighting within the span: a longer base shakes less.
+            first = int(np.searchsorted(seen_s, seen_s[n] - _SPEED_SPAN_S))
+            first = min(first, n - 1)
+            base = seen_s[n] - seen_s[first]
+            if base <= 0 or base > 2 * _SPEED_SPAN_S:
+                continue
+            both = known[n] & known[first]
+            speeds[n, both] = (joints[n, both, :2] - joints[first, both, :2]) / np.float32(base)
+        return speeds
+
+
+def window_times(newest_ns: int, frames: int, rate_hz: float) -> npt.NDArray[np.int64]:
+    """(frames,) ascending instants at ``rate_hz``, the last one being ``newest_ns``."""
+    steps = np.arange(frames - 1, -1, -1)
+    return newest_ns - np.round(steps * (1e9 / rate_hz)).astype(np.int64)
+
+
+def to_half_widths(keypoints: Floats, width: int, height: int) -> Floats:
+    """Pixels to half-width units: x = 2u/w − 1, y = (2v − h)/w (y down); confidence is kept.
+
+    Args:
+        keypoints: (..., 3) x, y in pixels and confidence.
+        width: of the picture.
+        height: of the picture.
+
+    Returns:
+        (..., 3) the same joints in half-width units.
+    """
+    out = np.empty(keypoints.shape, np.float32)
+    out[..., 0] = 2 * keypoints[..., 0] / width - 1
+    out[..., 1] = (2 * keypoints[..., 1] - height) / width
+    out[..., 2] = keypoints[..., 2]
+    return out
+
+
+def to_pixels(keypoints: Floats, width: int, height: int) -> Floats:
+    """The inverse of ``to_half_widths``."""
+    out = np.empty(keypoints.shape, np.float32)
+    out[..., 0] = (keypoints[..., 0] + 1) * width / 2
+    out[..., 1] = (keypoints[..., 1] * width + height) / 2
+    out[..., 2] = keypoints[..., 2]
+    return out

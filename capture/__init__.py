@@ -1,0 +1,1 @@
+"""Camera sources and the process that publishes one of them."""

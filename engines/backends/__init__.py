@@ -1,0 +1,1 @@
+"""Back ends that run an exported network: ONNX Runtime, LiteRT, torch, TensorRT."""

@@ -1,0 +1,114 @@
+"""Which GPU there is, asked of the driver alone.
+
+Nothing heavier is touched to find out: without a driver TensorRT's runtime can crash the process,
+and importing torch takes seconds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import importlib.metadata
+import importlib.util
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+_CAPABILITY_MAJOR: Final = 75
+_CAPABILITY_MINOR: Final = 76
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """The first NVIDIA GPU.
+
+    Attributes:
+        name: as the driver gives it.
+        capability: compute capability, e.g. (8, 9).
+        memory_bytes: of the whole card.
+        driver_cuda: newest CUDA that the driver runs, e.g. (12, 8).
+    """
+
+    name: str
+    capability: tuple[int, int]
+    memory_bytes: int
+    driver_cuda: tuple[int, int]
+
+
+@cache
+def find_gpu() -> Gpu | None:
+    """The first NVIDIA GPU that this process may use, or None."""
+    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        cuda = ctypes.CDLL(library)
+    except OSError:
+        return None
+    try:
+        count = ctypes.c_int()
+        device = ctypes.c_int()
+        if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)) or count.value < 1:
+            return None
+        if cuda.cuDeviceGet(ctypes.byref(device), 0):
+            return None
+        name = ctypes.create_string_buffer(256)
+        major, minor, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        memory = ctypes.c_size_t()
+        failed = (
+            cuda.cuDeviceGetName(name, 256, device)
+            or cuda.cuDeviceGetAttribute(ctypes.byref(major), _CAPABILITY_MAJOR, device)
+            or cuda.cuDeviceGetAttribute(ctypes.byref(minor), _CAPABILITY_MINOR, device)
+            or cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+            or cuda.cuDriverGetVersion(ctypes.byref(version))
+        )
+    except AttributeError:  # a library of that name without the driver's functions
+        return None
+    if failed:
+        return None
+    return Gpu(
+        name=name.value.decode(errors="replace"),
+        capability=(major.value, minor.value),
+        memory_bytes=memory.value,
+        driver_cuda=(version.value // 1000, version.value % 1000 // 10),
+    )
+
+
+def tensorrt_version() -> str | None:
+    """The version of the installed TensorRT package; it is not imported to find out."""
+    if importlib.util.find_spec("tensorrt") is None:
+        return None
+    for name in ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def torch_cuda_version() -> str | None:
+    """The CUDA version that the installed torch was built with; None for a CPU build."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if version.endswith("+cpu"):
+        return None
+    import torch
+
+    return torch.version.cuda
+
+
+def tensorrt_obstacle() -> str | None:
+    """Why TensorRT cannot run here, in a few words; None where it can.
+
+    Nothing of TensorRT is loaded to find out.
+    """
+    if find_gpu() is None:
+        return "no NVIDIA GPU"
+    if tensorrt_version() is None:
+        return "the package tensorrt is not installed"
+    if torch_cuda_version() is None:
+        return "torch is a build without CUDA"
+    return None

@@ -1,0 +1,76 @@
+"""Chooses the engine for a network: the one asked for, or the best one present."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from engines.backends.base import DescribedBackend
+from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
+from engines.errors import UserError
+
+EngineName = Literal["auto", "onnxruntime", "torch", "tensorrt"]
+
+_log = logging.getLogger(__name__)
+
+
+def open_backend(
+    path: Path, engine: EngineName = "auto", threads: int | None = None
+) -> DescribedBackend:
+    """Opens a network on an engine.
+
+    A network is an ``.onnx`` file or a ``.safetensors`` file of the same stem beside it: torch runs
+    the second, the other engines the first; either name may be given.
+
+    Args:
+        path: the network.
+        engine: the engine that must run it, or ``auto`` for the best one present: TensorRT where
+            an engine has been built for this network and GPU, else ONNX Runtime on the GPU, else
+            ONNX Runtime on the CPU. Which one it is stands in ``provider``.
+        threads: CPU threads within an operator; None takes the cores of this process.
+
+    Raises:
+        UserError: the file cannot be loaded, or the engine asked for is missing.
+    """
+    if engine == "torch":
+        return _open_torch(path, threads)
+    onnx = _beside(path, ".onnx")
+    if engine == "tensorrt":
+        from engines.backends.tensorrt_backend import TensorRtBackend
+
+        return TensorRtBackend(onnx)
+    if engine == "auto":
+        missing = tensorrt_obstacle()
+        if missing is None:
+            from engines.backends.tensorrt_backend import TensorRtBackend
+
+            built = TensorRtBackend.if_built(onnx)
+            if built is not None:
+                return built
+            missing = "no engine has been built for this network: run python -m tools.build_engines"
+        _log.info("%s: not on TensorRT (%s)", path.name, missing)
+        if find_gpu() is not None and "cuda" in available_providers():
+            return OnnxRuntimeBackend(onnx, threads, "cuda")
+    elif engine != "onnxruntime":
+        raise UserError(f"unknown engine '{engine}' (known: auto, onnxruntime, torch, tensorrt)")
+    return OnnxRuntimeBackend(onnx, threads)
+
+
+def _open_torch(path: Path, threads: int | None) -> DescribedBackend:
+    network = _beside(path, ".safetensors")
+    if not network.is_file():
+        raise UserError(
+            f"engine 'torch' needs {network}, which is not there: "
+            "use engine onnxruntime, or import the weights with python -m tools.weights import"
+        )
+    from engines.backends.torch_backend import TorchBackend
+
+    device = "cuda:0" if find_gpu() is not None and torch_cuda_version() is not None else "cpu"
+    return TorchBackend.from_file(network, threads, device)
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    """The same network in the other format."""
+    return path.with_suffix(suffix) if path.suffix in (".onnx", ".safetensors") else path

@@ -1,0 +1,163 @@
+"""Builds TensorRT engines from ONNX: one code path for TensorRT 10 and 11.
+
+Networks are strongly typed: the precision is that of the ONNX file. TensorRT 11 knows nothing else,
+and TensorRT 10 takes the same flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from engines.backends import tensorrt_cache
+from engines.backends.tensorrt_runtime import (
+    engine_key,
+    load_tensorrt,
+    make_logger,
+    read_network,
+)
+from engines.errors import UserError
+from engines.networks.engine_network import MAX_VIEWS, USUAL_VIEWS
+
+if TYPE_CHECKING:
+    import tensorrt as trt  # for the annotations that tests check against the documented API
+
+Progress = Callable[[str, float], None]
+"""Told what the builder does, and how far that is, 0…1."""
+
+_WORKSPACE_BYTES: Final = 4 << 30
+_OPTIMIZATION_LEVEL: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltEngine:
+    """Where an engine lies and whether it had to be built."""
+
+    path: Path
+    built: bool
+    megabytes: float
+
+
+def build_engine(
+    network: Path, progress: Progress | None = None, force: bool = False
+) -> BuiltEngine:
+    """Builds the engine of an ONNX file unless the right one is there already.
+
+    Args:
+        network: the ``.onnx`` file.
+        progress: told how far it is; a build takes minutes.
+        force: build even where the right one is there.
+
+    Raises:
+        UserError: TensorRT cannot run here, or cannot read or build the network.
+    """
+    tensorrt = load_tensorrt()
+    content, metadata = read_network(network)
+    key = engine_key(content, metadata.get("dsvt.precision", "fp32"))
+    if not force:
+        stored = tensorrt_cache.find(network, key)
+        if stored is not None:
+            path = tensorrt_cache.engine_path(network, key)
+            return BuiltEngine(path, False, len(stored.plan) / 2**20)
+    plan = _build(tensorrt, content, network, progress)
+    path = tensorrt_cache.store(network, key, plan, metadata)
+    return BuiltEngine(path, True, len(plan) / 2**20)
+
+
+def _build(tensorrt: Any, content: bytes, path: Path, progress: Progress | None) -> bytes:
+    logger: trt.ILogger = make_logger(tensorrt)
+    builder: trt.Builder = tensorrt.Builder(logger)
+    strongly_typed = 1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network: trt.INetworkDefinition = builder.create_network(strongly_typed)
+    parser: trt.OnnxParser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse(_one_window(content)):
+        problem: trt.ParserError | None = parser.get_error(0) if parser.num_errors else None
+        reason = "no reason given" if problem is None else problem.desc()
+        raise UserError(f"TensorRT cannot read {path}: {' '.join(reason.split())[:300]}")
+    config: trt.IBuilderConfig = builder.create_builder_config()
+    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
+    config.builder_optimization_level = _OPTIMIZATION_LEVEL
+    config.clear_flag(tensorrt.BuilderFlag.TF32)  # single precision means single precision
+    for least, most in ((USUAL_VIEWS, USUAL_VIEWS), (1, MAX_VIEWS)):
+        config.add_optimization_profile(_profile(builder, network, least, most))
+    if progress is not None:
+        config.progress_monitor = _monitor(tensorrt, progress)
+    timing_file = tensorrt_cache.engine_folder() / "timing.cache"
+    timing: trt.ITimingCache = _timing_cache(config, timing_file)
+    config.set_timing_cache(timing, False)
+    plan: trt.IHostMemory | None = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise UserError(f"TensorRT could not build {path}: see its messages above")
+    timing_file.write_bytes(bytes(timing.serialize()))
+    return bytes(plan)
+
+
+def _one_window(content: bytes) -> bytes:
+    """The same network for exactly one window where the batch of windows is free: live it is one.
+
+    The only dimension left free is then the number of views.
+    """
+    import onnx
+
+    model = onnx.load_model_from_string(content)
+    for value in (*model.graph.input, *model.graph.output):
+        for dimension in value.type.tensor_type.shape.dim:
+            if dimension.dim_param == "batch":
+                dimension.dim_value = 1
+    return bytes(model.SerializeToString())
+
+
+def _profile(
+    builder: trt.Builder, network: trt.INetworkDefinition, least: int, most: int
+) -> trt.IOptimizationProfile:
+    """A profile for ``least`` to ``most`` views, tuned for the usual number."""
+    profile: trt.IOptimizationProfile = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor: trt.ITensor = network.get_input(index)
+        shape = tuple(tensor.shape)
+        sizes: list[tuple[int, ...]] = [
+            tuple(views if size < 0 else size for size in shape)
+            for views in (least, USUAL_VIEWS, most)
+        ]
+        profile.set_shape(tensor.name, *sizes)
+    return profile
+
+
+def _timing_cache(config: trt.IBuilderConfig, file: Path) -> trt.ITimingCache:
+    """What earlier builds measured, where that is usable; TensorRT checks that it fits."""
+    content = file.read_bytes() if file.is_file() else b""
+    cache: trt.ITimingCache | None = config.create_timing_cache(content)
+    return cache if cache is not None else config.create_timing_cache(b"")
+
+
+def _monitor(tensorrt: Any, progress: Progress) -> Any:
+    class Monitor(tensorrt.IProgressMonitor):  # type: ignore[misc]  # its type is unknown
+        """Reports the outermost phase."""
+
+        def __init__(self) -> None:
+            tensorrt.IProgressMonitor.__init__(self)
+            self._phases: dict[str, tuple[str | None, int]] = {}
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self._phases[phase_name] = (parent_phase, num_steps)
+            if parent_phase is None:
+                progress(phase_name, 0.0)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            parent, steps = self._phases.get(phase_name, (None, 0))
+            if parent is None and steps:
+                progress(phase_name, min(1.0, (step + 1) / steps))
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            if self._phases.pop(phase_name, ("", 0))[0] is None:
+                progress(phase_name, 1.0)
+
+    return Monitor()
+
+
+def metadata_of(network: Path) -> Mapping[str, str]:
+    """What an ONNX file says of itself."""
+    return read_network(network)[1]

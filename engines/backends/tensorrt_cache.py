@@ -1,0 +1,148 @@
+"""Where built TensorRT engines are kept, and how a stale or foreign one is told apart.
+
+An engine file is code for the GPU: TensorRT checks it little and can crash on a bad one. So a file
+is used only if its key matches (network, TensorRT, GPU, shapes, precision), its content has the
+hash that was noted when our own build wrote it, and nobody but the user could have written it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engines.errors import UserError
+from engines.weights_cache import cache_folder
+
+
+@dataclass(frozen=True, slots=True)
+class EngineKey:
+    """Everything that an engine depends on.
+
+    Attributes:
+        onnx_sha256: of the network file.
+        tensorrt: exact version.
+        gpu: name of the card.
+        capability: its compute capability, e.g. ``8.9``.
+        platform: operating system and processor.
+        views: the profiles' numbers of views as text, e.g. ``4;1-4-8``.
+        precision: of the network file.
+    """
+
+    onnx_sha256: str
+    tensorrt: str
+    gpu: str
+    capability: str
+    platform: str
+    views: str
+    precision: str
+
+    def digest(self) -> str:
+        """64 hexadecimal digits that differ whenever anything above differs."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEngine:
+    """A checked engine from the cache.
+
+    Attributes:
+        plan: what TensorRT serialised.
+        metadata: the network file's own words on itself.
+    """
+
+    plan: bytes
+    metadata: Mapping[str, str]
+
+
+def engine_folder() -> Path:
+    """The folder of built engines, made for the user alone.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    folder = cache_folder().parent / "engines"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}") from error
+    return folder
+
+
+def engine_path(network: Path, key: EngineKey) -> Path:
+    """Where the engine of a network with this key is kept."""
+    return engine_folder() / f"{network.stem}-{key.digest()[:16]}.engine"
+
+
+def store(network: Path, key: EngineKey, plan: bytes, metadata: Mapping[str, str]) -> Path:
+    """Keeps an engine that has just been built.
+
+    Returns:
+        Its file.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    path = engine_path(network, key)
+    note = {
+        "key": asdict(key),
+        "sha256": hashlib.sha256(plan).hexdigest(),
+        "metadata": dict(metadata),
+    }
+    try:
+        _write(path, plan)
+        _write(_note_path(path), json.dumps(note, indent=1).encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def find(network: Path, key: EngineKey) -> StoredEngine | None:
+    """The engine that our own build wrote for this key; None where there is none to be trusted."""
+    path = engine_path(network, key)
+    if not (_only_ours(path) and _only_ours(_note_path(path))):
+        return None
+    try:
+        note = json.loads(_note_path(path).read_bytes())
+        plan = path.read_bytes()
+    except (OSError, ValueError):
+        return None
+    if not isinstance(note, dict) or note.get("key") != asdict(key):
+        return None
+    metadata = note.get("metadata")
+    if note.get("sha256") != hashlib.sha256(plan).hexdigest() or not isinstance(metadata, dict):
+        return None
+    return StoredEngine(plan, {str(name): str(value) for name, value in metadata.items()})
+
+
+def _note_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _only_ours(path: Path) -> bool:
+    """Whether the file is there, is the user's own, and nobody else may write it."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    if not hasattr(os, "getuid"):  # Windows: the user's cache folder is private by default
+        return True
+    others = stat.S_IWGRP | stat.S_IWOTH
+    return status.st_uid == os.getuid() and not status.st_mode & others
+
+
+def _write(path: Path, content: bytes) -> None:
+    scratch = path.with_name(path.name + ".part")
+    try:
+        scratch.touch(mode=0o600)
+        scratch.write_bytes(content)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)

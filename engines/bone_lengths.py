@@ -1,0 +1,88 @@
+"""Bones do not change their length: what a person's bones measure over time steadies each pose."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.skeleton import BONES, LEFT_JOINTS, MIRROR
+
+Floats = npt.NDArray[np.float64]
+
+_MEMORY_S = 20.0
+_TRUST = 0.8
+# Not all the way: an uncertain network shortens a bone along the line of sight, and stretching it
+# fully would exaggerate its guess of the direction.
+_SWEEPS = 16
+_SETTLE_S = 1.0
+_PARENTS = [parent for parent, _ in BONES]
+_CHILDREN = [child for _, child in BONES]
+
+
+class BoneLengths:
+    """Keeps the usual length of each bone and moves poses towards it."""
+
+    def __init__(self) -> None:
+        """Starts knowing nothing."""
+        self._sum = np.zeros(len(BONES))
+        self._weight = np.zeros(len(BONES))
+        self._seconds = 0.0
+        self._last_ns: int | None = None
+
+    def steady(self, time_ns: int, joints: Floats, sigma: Floats) -> Floats:
+        """Takes one pose and gives it back with steadier bones.
+
+        Args:
+            time_ns: its instant.
+            joints: (17, 3) root-relative, any axes, any unit that does not change.
+            sigma: (17,) expected distance from the truth, same unit.
+
+        Returns:
+            (17, 3) root-relative joints, moved as little as makes the bones nearly as long as
+            they have been so far, the same left and right; uncertain joints move more.
+        """
+        elapsed = 0.03
+        if self._last_ns is not None:
+            elapsed = min(max((time_ns - self._last_ns) * 1e-9, 0.0), 0.3)
+        self._last_ns = time_ns
+        keep = np.exp(-elapsed / _MEMORY_S)
+        self._seconds = self._seconds * keep + elapsed
+        bones = joints[_CHILDREN] - joints[_PARENTS]
+        lengths = np.maximum(np.linalg.norm(bones, axis=-1), 1e-9)
+        weight = elapsed / np.maximum(sigma[_CHILDREN] ** 2 + sigma[_PARENTS] ** 2, 1e-12)
+        self._sum = self._sum * keep + weight * lengths
+        self._weight = self._weight * keep + weight
+        usual = self._both_sides(self._sum) / np.maximum(self._both_sides(self._weight), 1e-12)
+        trust = _TRUST * min(1.0, self._seconds / _SETTLE_S)
+        target = lengths + trust * (usual - lengths)
+        out = _fit_lengths(joints, target, sigma)
+        return np.asarray(out - out[:1])
+
+    @staticmethod
+    def _both_sides(values: Floats) -> Floats:
+        """Adds the two sides up, so that left and right share one length."""
+        out = values.copy()
+        for bone, (_, child) in enumerate(BONES):
+            if child in LEFT_JOINTS:
+                other = next(k for k, (_, c) in enumerate(BONES) if c == MIRROR[child])
+                out[bone] = out[other] = values[bone] + values[other]
+        return out
+
+
+def _fit_lengths(joints: Floats, target: Floats, sigma: Floats) -> Floats:
+    """Position-based dynamics (Müller et al. 2007): each bone moves its two ends, in sweeps."""
+    mobility = np.maximum(sigma, 1e-9) ** 2
+    both = mobility[_CHILDREN] + mobility[_PARENTS]
+    child_share = (mobility[_CHILDREN] / both)[:, None]
+    bones_at = np.bincount(_PARENTS + _CHILDREN, minlength=len(joints))[:, None]
+    out = joints.astype(np.float64)
+    for _ in range(_SWEEPS):
+        bones = out[_CHILDREN] - out[_PARENTS]
+        lengths = np.maximum(np.linalg.norm(bones, axis=-1), 1e-9)
+        wanted = bones * (target / lengths - 1)[:, None]
+        step = np.zeros_like(out)
+        np.add.at(step, _CHILDREN, child_share * wanted)
+        np.add.at(step, _PARENTS, (child_share - 1) * wanted)
+        # Several bones pull at a joint at once: their mean, somewhat over-relaxed, converges.
+        out += 1.5 * step / bones_at
+    return out

@@ -1,0 +1,152 @@
+"""The described system as one chain that stays on the engine's device.
+
+Pictures go up once; letterbox, crops, networks, decoding, context and the window of the last
+frames stay there. What comes down is boxes, 2D joints and the 3D answer. It is how the three
+networks are measured together; the same code runs on ``cpu`` in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engines.backends.base import DescribedBackend
+from engines.errors import UserError
+from engines.front_ends.base import Image
+from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
+from engines.front_ends.yolo_cpn.operations import Floats, Patch
+from engines.front_ends.yolo_cpn.person_finder import PersonFinder
+from engines.front_ends.yolo_cpn.regions import crop_region
+from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
+from engines.pose_conversion import coco_to_h36m
+from engines.skeleton import JOINT_COUNT
+
+_SCORE, _OVERLAP = 0.3, 0.45
+
+
+@dataclass(frozen=True, slots=True)
+class ChainAnswer:
+    """What one set of pictures gave.
+
+    Attributes:
+        keypoints: (V, 17, 3) H36M-17 joints in pixels of each picture, and confidence.
+        joints: (F, 17, 3) root-relative joints of the window, in the lifter's own axes and unit;
+            for the rig-agnostic lifter those of the first view.
+    """
+
+    keypoints: Floats
+    joints: Floats
+
+
+class DeviceChain:
+    """Detector, 2D pose and lifter, one after the other, on one device.
+
+    The detector runs on every set. Where it finds nobody, the whole picture is the person's box.
+
+    Args:
+        detector: finds people.
+        pose: finds joints in crops, and gives features.
+        lifter: the authors' DSVTformer, or the rig-agnostic lifter with or without context.
+        views: number of views.
+
+    Raises:
+        UserError: a back end runs the wrong kind of network, or they are on different devices.
+    """
+
+    def __init__(
+        self,
+        detector: DescribedBackend,
+        pose: DescribedBackend,
+        lifter: DescribedBackend,
+        views: int,
+    ) -> None:
+        if len({backend.device for backend in (detector, pose, lifter)}) != 1:
+            raise UserError("detector, pose network and lifter must run on the same device")
+        check_kind(lifter, "lifter")
+        self._device = torch.device(pose.device)
+        self._operations = TensorOperations(pose.device)
+        self._people = PersonFinder(detector, self._operations, _SCORE, _OVERLAP)
+        self._pose, self._lifter = pose, lifter
+        self._facts = pose_facts(pose)
+        self._size = input_size(pose)
+        self._authors = lifter.metadata.get("dsvt.network") == "dsvtformer"
+        shapes = {spec.name: spec.shape for spec in lifter.inputs}
+        frames = cast(int, shapes["joints" if self._authors else "keypoints"][1])
+        self._has_context = "context" in shapes
+        self._keypoints = torch.zeros(frames, views, JOINT_COUNT, 3, device=self._device)
+        channels = self._facts.channels
+        shape = (frames, views, channels) if self._authors else (frames, views, 17, channels)
+        self._context = torch.zeros(shape, device=self._device)
+        self._started = False
+
+    @torch.inference_mode()
+    def process(self, images: Sequence[Image]) -> ChainAnswer:
+        """Takes one picture a view.
+
+        Returns:
+            2D joints, and the 3D joints of the window that ends with these pictures.
+        """
+        self._operations.take(images)
+        views = range(len(images))
+        people = self._people.find(images, views)
+        patches: list[Patch] = []
+        for view, (found, image) in enumerate(zip(people, images, strict=True)):
+            whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float32)
+            patches.append(Patch(view, crop_region(found[0].box if found else whole, *self._size)))
+        facts = self._facts
+        answer = self._operations.find_joints(self._pose, patches, facts.decoding, facts.peak)
+        joints = np.concatenate((answer.places, answer.confidence[..., None]), 2)
+        if facts.coco:
+            joints = coco_to_h36m(joints)
+        context = (
+            self._operations.pool_here(answer)
+            if self._authors
+            else self._operations.sample_here(
+                answer, torch.from_numpy(joints[..., :2]).to(self._device), *self._size
+            )
+        )
+        keypoints = joints.copy()
+        for index, patch in enumerate(patches):
+            keypoints[index, :, :2] = patch.region.to_picture(joints[index, :, :2], *self._size)
+        self._push(torch.from_numpy(_half_widths(keypoints, images)).to(self._device), context)
+        return ChainAnswer(keypoints, self._lift())
+
+    def _push(self, keypoints: Tensor, context: Tensor) -> None:
+        """Moves the window on by one frame; the first frame fills all of it."""
+        for window, newest in ((self._keypoints, keypoints), (self._context, context)):
+            if self._started:
+                window.copy_(torch.roll(window, -1, 0))
+                window[-1] = newest
+            else:
+                window[:] = newest
+        self._started = True
+
+    def _lift(self) -> Floats:
+        if self._authors:
+            inputs = {"joints": self._keypoints[None, ..., :2].contiguous()}
+            inputs["context"] = self._context[None]
+            answer = self._lifter.run_tensors(inputs)["joints_3d"][0]
+        else:
+            views = self._keypoints.shape[1]
+            mask = torch.ones(1, views, device=self._device)
+            inputs = {"keypoints": self._keypoints[None], "view_mask": mask}
+            if self._has_context:
+                inputs["context"] = self._context[None]
+                inputs["context_mask"] = mask[:, None].expand(-1, len(self._keypoints), -1)
+                inputs["context_mask"] = inputs["context_mask"].contiguous()
+            answer = self._lifter.run_tensors(inputs)["joints"][0, :, 0]
+        return cast(Floats, (answer - answer[:, :1]).cpu().numpy())
+
+
+def _half_widths(keypoints: Floats, images: Sequence[npt.NDArray[np.uint8]]) -> Floats:
+    """Pixels to half-widths of the picture: x = 2u/w - 1, y = (2v - h)/w."""
+    sizes = np.array([image.shape[1::-1] for image in images], np.float32)
+    scaled = keypoints.copy()
+    scaled[..., :2] = (2 * keypoints[..., :2] - sizes[:, None]) / sizes[:, None, :1]
+    return scaled

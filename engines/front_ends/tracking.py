@@ -1,0 +1,195 @@
+"""When to detect and whom to follow: one person track a view, free of any network.
+
+A view is detected only while its track is lost, and now and then to confirm that the track still
+sits on a person. Whom to start with, and when to change over, is decided by prominence: people who
+are large and near the middle of the picture before those in the background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+Box = npt.NDArray[np.float32]
+"""(4,) x0, y0, x1, y1 in pixels."""
+
+RegionT = TypeVar("RegionT")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(Generic[RegionT]):
+    """A person that a detector found.
+
+    Attributes:
+        region: what the pose network needs to look there; whatever the front end uses.
+        box: the same as an upright box.
+        score: 0…1.
+    """
+
+    region: RegionT
+    box: Box
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSettings:
+    """How patient a track is; counts are pictures of that view.
+
+    Attributes:
+        keep_without_picture: the track outlives so many sets in which the view has no picture.
+        check_every: a sure track is confirmed by the detector this often.
+        check_every_unsure: an unsure one this often.
+        sure_confidence: mean joint confidence from which a track is sure.
+        lost_after_checks: the track is dropped when so many checks in a row find nobody where it
+            sits, and either it is unsure or they find somebody else.
+        same_person_overlap: a detection with this intersection over union is the tracked person.
+        takeover_prominence: somebody so many times as prominent takes the track over…
+        takeover_checks: …when so many checks in a row agree.
+    """
+
+    keep_without_picture: int = 15
+    check_every: int = 60
+    check_every_unsure: int = 10
+    sure_confidence: float = 0.5
+    lost_after_checks: int = 2
+    same_person_overlap: float = 0.3
+    takeover_prominence: float = 3.0
+    takeover_checks: int = 2
+
+
+class PersonTrack(Generic[RegionT]):
+    """Follows one person through the pictures of one view.
+
+    Args:
+        settings: how patient it is.
+        phase: shifts the checks, so that not all views are checked in the same set.
+    """
+
+    def __init__(self, settings: TrackSettings, phase: int = 0) -> None:
+        self._settings = settings
+        self._phase = phase
+        self._current: Candidate[RegionT] | None = None
+        self._since_check = 0
+        self._without_picture = 0
+        self._unconfirmed = 0
+        self._outshone = 0
+        self._unsure = False
+
+    @property
+    def region(self) -> RegionT | None:
+        """Where to look in the next picture; None while the track is lost."""
+        return None if self._current is None else self._current.region
+
+    def wants_check(self) -> bool:
+        """Whether the detector should confirm the track in the next picture."""
+        settings = self._settings
+        every = settings.check_every_unsure if self._unsure else settings.check_every
+        return self._current is not None and self._since_check >= every
+
+    def start(
+        self, found: Sequence[Candidate[RegionT]], height: int, width: int
+    ) -> Candidate[RegionT] | None:
+        """Starts on the most prominent of the people found.
+
+        Returns:
+            That person, None where there is nobody.
+        """
+        self.lose()
+        self._current = max(
+            found, key=lambda person: prominence(person, height, width), default=None
+        )
+        self._since_check = self._phase
+        return self._current
+
+    def check(self, found: Sequence[Candidate[RegionT]], height: int, width: int) -> None:
+        """Compares the track with what the detector finds in the same picture."""
+        current = self._current
+        if current is None:
+            return
+        settings = self._settings
+        self._since_check = 0
+        own = [
+            person
+            for person in found
+            if overlap(person.box, current.box) >= settings.same_person_overlap
+        ]
+        others = [person for person in found if all(person is not mine for mine in own)]
+        # Nobody found at all says little about a sure track: detectors miss people whom the pose
+        # network still sees.
+        doubtful = not own and (bool(others) or current.score < settings.sure_confidence)
+        self._unconfirmed = self._unconfirmed + 1 if doubtful else 0
+        best = max((prominence(person, height, width) for person in others), default=0.0)
+        mine = max(
+            (prominence(person, height, width) for person in own),
+            default=prominence(current, height, width),
+        )
+        outshone = best > settings.takeover_prominence * mine
+        self._outshone = self._outshone + 1 if outshone else 0
+        if (
+            self._unconfirmed >= settings.lost_after_checks
+            or self._outshone >= settings.takeover_checks
+        ):
+            self.start(others, height, width)
+        elif self._unconfirmed or self._outshone:
+            # Ask again soon rather than after a full period.
+            self._unsure = True
+
+    def follow(self, region: RegionT, box: Box, confidence: float) -> None:
+        """Takes note of where the pose network saw the person and where to look next.
+
+        Args:
+            region: where to look in the next picture.
+            box: the same as an upright box.
+            confidence: mean joint confidence, 0…1.
+        """
+        self._current = Candidate(region, box, confidence)
+        self._since_check += 1
+        self._without_picture = 0
+        self._unsure = (
+            confidence < self._settings.sure_confidence
+            or self._unconfirmed > 0
+            or self._outshone > 0
+        )
+
+    def skip(self) -> None:
+        """Takes note of a set in which the view has no picture."""
+        self._without_picture += 1
+        if self._without_picture > self._settings.keep_without_picture:
+            self.lose()
+
+    def lose(self) -> None:
+        """Drops the track."""
+        self._current = None
+        self._without_picture = self._unconfirmed = self._outshone = 0
+        self._unsure = False
+
+
+def prominence(person: Candidate[RegionT], height: int, width: int) -> float:
+    """How much a person looks like the one who is meant: area, nearness to the middle, score.
+
+    Args:
+        person: the person.
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+
+    Returns:
+        Fraction of the picture that the box fills, at most 1, times the score, halved when the
+        person stands at the left or right edge of the picture.
+    """
+    size = np.clip(person.box[2:] - person.box[:2], 0, None)
+    area = min(1.0, float(size.prod()) / (height * width))
+    aside = abs(float(person.box[0] + person.box[2]) / width - 1.0)
+    return area * person.score * (1.0 - 0.5 * min(1.0, aside))
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
+    common = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    if common.min() <= 0:
+        return 0.0
+    shared = float(common.prod())
+    return shared / float((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - shared)

@@ -1,0 +1,226 @@
+"""The ``yolo_cpn`` front end: one track a view, both networks batched over the views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Final, cast
+
+import numpy as np
+
+from engines.backends.base import DescribedBackend
+from engines.backends.select import EngineName, open_backend
+from engines.errors import UserError
+from engines.front_ends.base import Image, StageTime, View2D
+from engines.front_ends.tracking import PersonTrack, TrackSettings
+from engines.front_ends.yolo_cpn.host_operations import HostOperations
+from engines.front_ends.yolo_cpn.joint_finder import ContextKind, JointFinder
+from engines.front_ends.yolo_cpn.network_facts import network_name
+from engines.front_ends.yolo_cpn.operations import Floats, Operations
+from engines.front_ends.yolo_cpn.person_finder import PersonFinder
+from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible
+
+_STAGES: Final = ("pictures", "detect", "pose", "context")
+
+
+@dataclass(frozen=True, slots=True)
+class YoloCpnSettings:
+    """How the front end works.
+
+    Attributes:
+        score: least score of a detection.
+        overlap: detections that overlap more than this are one person.
+        confidence: mean joint confidence below which a track is lost.
+        context: features sampled at each joint (for the rig-agnostic lifter), the mean over the
+            crop for every joint (as DSVTformer's authors do), or none.
+        track: when to detect again.
+    """
+
+    score: float = 0.3
+    overlap: float = 0.45
+    confidence: float = 0.2
+    context: ContextKind = "sampled"
+    track: TrackSettings = field(default_factory=lambda: TrackSettings(check_every=30))
+
+
+class YoloCpnFrontEnd:
+    """YOLO and CPN on every view; see ``engines.front_ends.base.FrontEnd``.
+
+    Args:
+        detector: finds people.
+        pose: finds joints in crops.
+        views: number of views.
+        settings: how it works.
+        operations: the steps around the networks; None takes those for the engines' device.
+
+    Raises:
+        UserError: a back end runs the wrong kind of network, or the two are on different devices.
+    """
+
+    def __init__(
+        self,
+        detector: DescribedBackend,
+        pose: DescribedBackend,
+        views: int,
+        settings: YoloCpnSettings | None = None,
+        operations: Operations | None = None,
+    ) -> None:
+        if views < 1:
+            raise ValueError(f"views must be at least 1, not {views}")
+        if detector.device != pose.device:
+            raise UserError(
+                f"the detector runs on {detector.device} and the pose network on {pose.device}: "
+                "run both on the same engine"
+            )
+        settings = settings or YoloCpnSettings()
+        self._settings = settings
+        self._backends = (detector, pose)
+        self._operations = operations or _operations(detector.device)
+        self._people = PersonFinder(detector, self._operations, settings.score, settings.overlap)
+        self._joints = JointFinder(pose, self._operations, settings.context)
+        every = settings.track.check_every
+        self._tracks = tuple(
+            PersonTrack[Floats](settings.track, phase=view * every // views)
+            for view in range(views)
+        )
+        self._seconds = dict.fromkeys(_STAGES, 0.0)
+
+    @property
+    def name(self) -> str:
+        """``yolo_cpn``."""
+        return "yolo_cpn"
+
+    @property
+    def description(self) -> str:
+        """Networks, input sizes, engines."""
+        return "YOLO + CPN: " + " + ".join(network_name(backend) for backend in self._backends)
+
+    @property
+    def context_channels(self) -> int:
+        """Channels of the pose network's features, or 0."""
+        return self._joints.context_channels
+
+    def warm_up(self, height: int, width: int) -> None:
+        """Runs every network once on blank pictures, for all views and for one."""
+        views = len(self._tracks)
+        blank = [np.zeros((height, width, 3), np.uint8)] * views
+        whole = np.array((0, 0, width, height), np.float32)
+        self._operations.take(blank)
+        for count in {views, 1}:
+            self._people.find(blank, range(count))
+            self._joints.find([(view, whole) for view in range(count)], self._note)
+
+    def process(self, images: Sequence[Image | None]) -> tuple[View2D | None, ...]:
+        """Finds the person in each view's newest picture; see ``FrontEnd.process``.
+
+        Raises:
+            ValueError: the number of pictures is not the number of views.
+        """
+        if len(images) != len(self._tracks):
+            raise ValueError(f"expected {len(self._tracks)} pictures, not {len(images)}")
+        self._seconds = dict.fromkeys(_STAGES, 0.0)
+        start = perf_counter()
+        self._operations.take(images)
+        self._note("pictures", perf_counter() - start)
+        for track, image in zip(self._tracks, images, strict=True):
+            if image is None:
+                track.skip()
+        results: list[View2D | None] = [None] * len(images)
+        waiting = [view for view, image in enumerate(images) if image is not None]
+        detected: set[int] = set()
+        while waiting:
+            asked = [view for view in waiting if view not in detected and self._needs(view)]
+            self._detect(images, asked)
+            detected.update(asked)
+            people = [
+                (view, box) for view in waiting if (box := self._tracks[view].region) is not None
+            ]
+            waiting = []
+            found = self._joints.find(people, self._note)
+            for (view, _), result in zip(people, found, strict=True):
+                if self._follow(view, result, cast(Image, images[view])):
+                    results[view] = result
+                elif view not in detected:
+                    # The track has just turned out to be lost: a second round looks for it.
+                    waiting.append(view)
+        return tuple(results)
+
+    def stage_times(self) -> tuple[StageTime, ...]:
+        """What the stages of the last ``process`` call took."""
+        return tuple(StageTime(stage, 1e3 * s) for stage, s in self._seconds.items())
+
+    def close(self) -> None:
+        """Frees the networks."""
+        for backend in self._backends:
+            backend.close()
+
+    def _note(self, stage: str, seconds: float) -> None:
+        self._seconds[stage] += seconds
+
+    def _needs(self, view: int) -> bool:
+        track = self._tracks[view]
+        return track.region is None or track.wants_check()
+
+    def _detect(self, images: Sequence[Image | None], views: Sequence[int]) -> None:
+        """Starts or checks the tracks of some views."""
+        start = perf_counter()
+        for view, people in zip(views, self._people.find(images, views), strict=True):
+            height, width = cast(Image, images[view]).shape[:2]
+            track = self._tracks[view]
+            if track.region is None:
+                track.start(people, height, width)
+            else:
+                track.check(people, height, width)
+        self._note("detect", perf_counter() - start)
+
+    def _follow(self, view: int, result: View2D, image: Image) -> bool:
+        """Moves the track to where the joints are; false where there is no person."""
+        track = self._tracks[view]
+        confidence = float(result.keypoints[:, 2].mean())
+        box = box_of_joints(result.keypoints)
+        height, width = image.shape[:2]
+        if (
+            box is None
+            or confidence < self._settings.confidence
+            or not is_plausible(box, height, width)
+        ):
+            track.lose()
+            return False
+        track.follow(box, box, confidence)
+        return True
+
+
+def open_yolo_cpn(
+    views: int,
+    detector: Path,
+    pose: Path,
+    engine: EngineName = "auto",
+    threads: int | None = None,
+    settings: YoloCpnSettings | None = None,
+) -> YoloCpnFrontEnd:
+    """Opens both networks on an engine and makes the front end.
+
+    Args:
+        views: number of views.
+        detector: the detector's ``.onnx`` file.
+        pose: the pose network's ``.onnx`` file.
+        engine: which engine runs them.
+        threads: CPU threads; None takes the cores of this process.
+        settings: how it works.
+
+    Raises:
+        UserError: a file cannot be loaded or is the wrong kind of network, or the engine is
+            missing.
+    """
+    backends = [open_backend(path, engine, threads) for path in (detector, pose)]
+    return YoloCpnFrontEnd(backends[0], backends[1], views, settings)
+
+
+def _operations(device: str) -> Operations:
+    if device == "cpu":
+        return HostOperations()
+    from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
+
+    return TensorOperations(device)

@@ -1,0 +1,198 @@
+"""The steps around the networks on the host, with OpenCV and NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import cv2
+import numpy as np
+
+from engines.backends.base import DescribedBackend
+from engines.front_ends.base import Image
+from engines.front_ends.yolo_cpn.operations import (
+    BLUR_SIGMA,
+    BLUR_SIZE,
+    CPN_MEAN,
+    LEAST_HEAT,
+    LETTERBOX_FILL,
+    TOP,
+    Decoding,
+    Floats,
+    Patch,
+    PoseAnswer,
+    reduction,
+)
+from engines.front_ends.yolo_cpn.regions import Region
+
+
+class HostOperations:
+    """See ``Operations``."""
+
+    def __init__(self) -> None:
+        self._images: tuple[Image | None, ...] = ()
+
+    def take(self, images: Sequence[Image | None]) -> None:
+        """Keeps the pictures until the next call."""
+        self._images = tuple(images)
+
+    def detect(self, backend: DescribedBackend, patches: Sequence[Patch]) -> tuple[Floats, Floats]:
+        """Letterboxes, detects, and picks the surest boxes."""
+        batch = self._batch(backend, patches, LETTERBOX_FILL)
+        outputs = backend.run({"images": batch})
+        boxes = cast(Floats, outputs["boxes"])
+        scores = cast(Floats, outputs["scores"])
+        count = min(TOP, scores.shape[1])
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        return (
+            np.take_along_axis(boxes, order[..., None], 1),
+            np.take_along_axis(scores, order, 1),
+        )
+
+    def find_joints(
+        self, backend: DescribedBackend, patches: Sequence[Patch], decoding: Decoding, peak: float
+    ) -> PoseAnswer:
+        """Crops, runs the pose network and reads its heatmaps."""
+        batch = self._batch(backend, patches, CPN_MEAN)
+        batch -= np.array(CPN_MEAN, np.float32).reshape(3, 1, 1)
+        outputs = backend.run({"images": batch})
+        heatmaps = cast(Floats, outputs["heatmaps"])
+        places, confidence = decode(heatmaps, decoding, peak)
+        stride = batch.shape[2] / heatmaps.shape[2]
+        return PoseAnswer((places + 0.5) * np.float32(stride), confidence, outputs["features"])
+
+    def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
+        """Bilinear samples of the features; see ``Operations.sample``."""
+        features = cast(Floats, answer.features)
+        rows, columns = features.shape[2:]
+        x = np.clip(places[..., 0] * (columns / width) - 0.5, 0, columns - 1)
+        y = np.clip(places[..., 1] * (rows / height) - 0.5, 0, rows - 1)
+        left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+        right, bottom = np.minimum(left + 1, columns - 1), np.minimum(top + 1, rows - 1)
+        across, down = (x - left)[..., None], (y - top)[..., None]
+        batch = np.arange(len(features))[:, None]
+        upper = (
+            features[batch, :, top, left] * (1 - across) + features[batch, :, top, right] * across
+        )
+        lower = (
+            features[batch, :, bottom, left] * (1 - across)
+            + features[batch, :, bottom, right] * across
+        )
+        return np.asarray(upper * (1 - down) + lower * down, np.float32)
+
+    def pool(self, answer: PoseAnswer) -> Floats:
+        """The mean of the features over each crop."""
+        return np.asarray(cast(Floats, answer.features).mean((2, 3)), np.float32)
+
+    def _batch(
+        self, backend: DescribedBackend, patches: Sequence[Patch], fill: tuple[float, float, float]
+    ) -> Floats:
+        height, width = (int(size or 0) for size in backend.inputs[0].shape[2:])
+        batch = np.empty((len(patches), 3, height, width), np.float32)
+        for place, patch in enumerate(patches):
+            image = self._images[patch.view]
+            assert image is not None
+            cut = _cut(image, patch.region, height, width, fill)
+            np.multiply(cut[..., ::-1].transpose(2, 0, 1), np.float32(1 / 255), out=batch[place])
+        return batch
+
+
+def decode(heatmaps: Floats, decoding: Decoding, peak: float) -> tuple[Floats, Floats]:
+    """Reads joints from heatmaps.
+
+    ``cpn`` is how the public CPN is read: blur, take the maximum, move a quarter of a cell
+    towards the second maximum. ``log_parabola`` fits a parabola to the logarithm around the
+    maximum, which is exact for Gaussian peaks.
+
+    Args:
+        heatmaps: (B, 17, h, w).
+        decoding: one of the two.
+        peak: heat of full certainty.
+
+    Returns:
+        (B, 17, 2) x, y in cells (0 is the first cell's centre) and (B, 17) confidence 0…1.
+    """
+    rows, columns = heatmaps.shape[2:]
+    flat = heatmaps.reshape(-1, rows * columns)
+    if decoding == "cpn":
+        searched = _blurred(heatmaps).reshape(-1, rows * columns)
+        best = searched.argmax(1)
+        rest = searched.copy()
+        np.put_along_axis(rest, best[:, None], -np.inf, 1)
+        second = rest.argmax(1)
+        towards = np.stack(
+            (second % columns - best % columns, second // columns - best // columns), 1
+        )
+        shift = 0.25 * towards / np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-3)
+    else:
+        best = flat.argmax(1)
+        shift = _parabola(flat, best, rows, columns, peak)
+    x, y = best % columns, best // columns
+    places = np.stack((x, y), 1) + shift
+    places = np.clip(places, 0, (columns - 1, rows - 1)).reshape(*heatmaps.shape[:2], 2)
+    heat = np.take_along_axis(flat, best[:, None], 1).reshape(heatmaps.shape[:2])
+    return places.astype(np.float32), np.clip(heat / peak, 0, 1).astype(np.float32)
+
+
+def _parabola(flat: Floats, best: np.ndarray, rows: int, columns: int, peak: float) -> Floats:
+    """Offset of the peak from its cell in x and y, at most half a cell."""
+    cells = np.arange(len(flat))
+    x, y = best % columns, best // columns
+    logs = np.log(np.maximum(flat, LEAST_HEAT * peak))
+    middle = logs[cells, best]
+    shifts = []
+    for step, place, size in ((1, x, columns), (columns, y, rows)):
+        before = logs[cells, np.where(place > 0, best - step, best)]
+        after = logs[cells, np.where(place < size - 1, best + step, best)]
+        curve = before - 2 * middle + after
+        inside = (place > 0) & (place < size - 1) & (curve < 0)
+        shift = 0.5 * (before - after) / np.where(inside, curve, -1)
+        shifts.append(np.where(inside, np.clip(shift, -0.5, 0.5), 0))
+    return np.stack(shifts, 1).astype(np.float32)
+
+
+def _blurred(heatmaps: Floats) -> Floats:
+    rows, columns = heatmaps.shape[2:]
+    stacked = np.ascontiguousarray(heatmaps.reshape(-1, rows, columns).transpose(1, 2, 0))
+    blurred = cv2.GaussianBlur(
+        stacked, (BLUR_SIZE, BLUR_SIZE), BLUR_SIGMA, borderType=cv2.BORDER_CONSTANT
+    )
+    return np.ascontiguousarray(blurred.reshape(rows, columns, -1).transpose(2, 0, 1)).reshape(
+        heatmaps.shape
+    )
+
+
+def _cut(
+    image: Image, region: Region, height: int, width: int, fill: tuple[float, float, float]
+) -> Image:
+    """The region of a picture as (height, width, 3) BGR; outside it is the fill colour."""
+    factor = reduction(region, height, width)
+    left = top = 0
+    if factor > 1:
+        # Only the part that is needed is averaged down, on the whole picture's grid of blocks.
+        rows, columns = image.shape[0] // factor, image.shape[1] // factor
+        left = min(max(int(region.left / factor) - 1, 0), columns - 1)
+        top = min(max(int(region.top / factor) - 1, 0), rows - 1)
+        right = min(int((region.left + region.width) / factor) + 2, columns)
+        bottom = min(int((region.top + region.height) / factor) + 2, rows)
+        right, bottom = max(right, left + 1), max(bottom, top + 1)
+        part = image[top * factor : bottom * factor, left * factor : right * factor]
+        image = cv2.resize(part, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    across, down = region.width / factor / width, region.height / factor / height
+    # OpenCV counts from pixel centres; ours are at integers + 0.5.
+    matrix = np.array(
+        [
+            [across, 0, region.left / factor - left + across / 2 - 0.5],
+            [0, down, region.top / factor - top + down / 2 - 0.5],
+        ]
+    )
+    colour = [255 * fill[2], 255 * fill[1], 255 * fill[0]]
+    cut = cv2.warpAffine(
+        image,
+        matrix,
+        (width, height),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=colour,
+    )
+    return cast(Image, cut)

@@ -1,0 +1,76 @@
+"""What the front end must know of its networks, read from their files' own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from engines.backends.base import DescribedBackend
+from engines.errors import UserError
+from engines.front_ends.yolo_cpn.operations import Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class PoseFacts:
+    """What a pose network's file says of itself.
+
+    Attributes:
+        coco: its joints are COCO-17 rather than H36M-17.
+        peak: heat of full certainty.
+        decoding: how its heatmaps are read.
+        channels: of its features.
+    """
+
+    coco: bool
+    peak: float
+    decoding: Decoding
+    channels: int
+
+
+def input_size(backend: DescribedBackend) -> tuple[int, int]:
+    """Height and width of a network's pictures."""
+    height, width = backend.inputs[0].shape[2:]
+    return cast(int, height), cast(int, width)
+
+
+def network_name(backend: DescribedBackend) -> str:
+    """What to call a network in messages, with its input size."""
+    height, width = input_size(backend)
+    name = backend.metadata.get("dsvt.name") or backend.metadata.get("dsvt.network", "unknown")
+    return f"{name} {width}×{height} ({backend.provider})"
+
+
+def check_kind(backend: DescribedBackend, kind: str) -> None:
+    """Checks that a back end runs the right kind of network.
+
+    Raises:
+        UserError: it does not, or its file does not say.
+    """
+    found = backend.metadata.get("dsvt.kind")
+    if found != kind:
+        is_a = "does not say what it is" if found is None else f"is a {found}"
+        raise UserError(
+            f"the network given as {kind} {is_a} ({backend.provider}): "
+            "export it with python -m tools.build_engines"
+        )
+
+
+def pose_facts(backend: DescribedBackend) -> PoseFacts:
+    """Reads a pose network's facts.
+
+    Raises:
+        UserError: its file does not say which joints it finds.
+    """
+    joints = backend.metadata.get("dsvt.joints", "")
+    try:
+        peak = float(backend.metadata.get("dsvt.heatmap_peak", ""))
+    except ValueError:
+        peak = 0.0
+    if joints not in ("coco17", "h36m17") or not peak > 0:
+        raise UserError(
+            "the pose network's file does not say which joints it finds: "
+            "export it with python -m tools.build_engines"
+        )
+    channels = {spec.name: spec.shape for spec in backend.outputs}["features"][1]
+    decoding: Decoding = "cpn" if joints == "coco17" else "log_parabola"
+    return PoseFacts(joints == "coco17", peak, decoding, cast(int, channels))

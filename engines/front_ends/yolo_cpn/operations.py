@@ -1,0 +1,113 @@
+"""What happens to pictures and maps around the networks, wherever that is done.
+
+There are two implementations of the same arithmetic: on the host with OpenCV and NumPy, and in
+torch on the device of the engine, where pictures go up once and only joints come down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.backends.base import DescribedBackend
+from engines.front_ends.base import Image
+from engines.front_ends.yolo_cpn.regions import Region
+
+Floats = npt.NDArray[np.float32]
+Decoding = Literal["cpn", "log_parabola"]
+
+CPN_MEAN: Final = (122.7717 / 255, 115.9465 / 255, 102.9801 / 255)
+"""RGB that is subtracted from crops, and that fills them outside the picture."""
+
+LETTERBOX_FILL: Final = (0.5, 0.5, 0.5)
+
+BLUR_SIZE: Final = 21
+BLUR_SIGMA: Final = 0.3 * ((BLUR_SIZE - 1) * 0.5 - 1) + 0.8
+"""OpenCV's rule for the width of a Gaussian of that size."""
+
+LEAST_HEAT: Final = 1e-6
+"""Heat below this fraction of a full peak counts as this much, so that it has a logarithm."""
+
+TOP: Final = 64
+"""So many boxes of a picture are looked at more closely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """A region of a picture to be shown to a network.
+
+    Attributes:
+        view: whose picture.
+        region: which part of it.
+    """
+
+    view: int
+    region: Region
+
+
+@dataclass(frozen=True, slots=True)
+class PoseAnswer:
+    """What the pose network sees in a batch of crops.
+
+    Attributes:
+        places: (B, 17, 2) x, y in pixels of the crop.
+        confidence: (B, 17), 0…1.
+        features: the features of the batch, kept where the engine is.
+    """
+
+    places: Floats
+    confidence: Floats
+    features: object
+
+
+class Operations(Protocol):
+    """The steps around the networks, batched over views."""
+
+    def take(self, images: Sequence[Image | None]) -> None:
+        """Takes the new pictures; on a device, this is where they go up."""
+        ...
+
+    def detect(self, backend: DescribedBackend, patches: Sequence[Patch]) -> tuple[Floats, Floats]:
+        """Runs a detector on patches.
+
+        Returns:
+            The surest boxes (B, K, 4), as centre and size in input pixels, and their scores
+            (B, K), surest first.
+        """
+        ...
+
+    def find_joints(
+        self, backend: DescribedBackend, patches: Sequence[Patch], decoding: Decoding, peak: float
+    ) -> PoseAnswer:
+        """Runs a pose network on patches and reads its heatmaps."""
+        ...
+
+    def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
+        """Image features at places.
+
+        Args:
+            answer: of ``find_joints``.
+            places: (B, 17, 2) x, y in pixels of the crop.
+            height: of the crop.
+            width: of the crop.
+
+        Returns:
+            (B, 17, C).
+        """
+        ...
+
+    def pool(self, answer: PoseAnswer) -> Floats:
+        """The mean of the features over each crop, (B, C)."""
+        ...
+
+
+def reduction(region: Region, height: int, width: int) -> int:
+    """By which whole factor a picture is averaged down before it is sampled for a region.
+
+    A region much larger than the input would otherwise be sampled with gaps, and flicker.
+    """
+    return max(1, int(min(region.width / width, region.height / height)))

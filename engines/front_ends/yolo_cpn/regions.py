@@ -1,0 +1,110 @@
+"""Which part of a picture a network looks at, and how boxes go there and back.
+
+All coordinates are pixels with centres at integers + 0.5 (x right, y down). A region is an upright
+rectangle of a picture that fills a network's whole input; parts outside the picture are border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+# The crop of CPN: the person's box made 1.2 times as wide and 1.3 times as high.
+_WIDER: Final = 1.2
+_HIGHER: Final = 1.3
+
+_SURE: Final = 0.3
+"""Joints of at least this confidence say where the person is."""
+
+_MARGIN: Final = 0.08
+"""A person's box goes this fraction of the joints' extent beyond the joints, on every side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A rectangle of a picture: left, top, width, height in pixels."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def box(self) -> Floats:
+        """(4,) x0, y0, x1, y1."""
+        corners = (self.left, self.top, self.left + self.width, self.top + self.height)
+        return np.array(corners, np.float32)
+
+    def to_picture(self, places: Floats, height: int, width: int) -> Floats:
+        """Takes places in a network's input of ``height``×``width`` to the picture.
+
+        Args:
+            places: (..., 2) x, y.
+            height: of the input.
+            width: of the input.
+        """
+        scale = np.array((self.width / width, self.height / height), np.float32)
+        return np.asarray(places * scale + np.array((self.left, self.top), np.float32))
+
+
+def letterbox_region(height: int, width: int, input_height: int, input_width: int) -> Region:
+    """The region that shows a whole picture in its own proportions, centred, with bars."""
+    scale = max(width / input_width, height / input_height)
+    region_width, region_height = input_width * scale, input_height * scale
+    return Region(
+        (width - region_width) / 2, (height - region_height) / 2, region_width, region_height
+    )
+
+
+def crop_region(box: Floats, input_height: int, input_width: int) -> Region:
+    """CPN's crop for a person's box: extended, then grown to the input's proportions.
+
+    Args:
+        box: (4,) x0, y0, x1, y1.
+        input_height: of the pose network.
+        input_width: of the pose network.
+    """
+    width = max(1.0, float(box[2] - box[0])) * _WIDER
+    height = max(1.0, float(box[3] - box[1])) * _HIGHER
+    if width * input_height > height * input_width:
+        height = width * input_height / input_width
+    else:
+        width = height * input_width / input_height
+    x, y = float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
+    return Region(x - width / 2, y - height / 2, width, height)
+
+
+def box_of_joints(keypoints: Floats) -> Floats | None:
+    """The box of a person whose joints are known.
+
+    Args:
+        keypoints: (17, 3) x, y, confidence.
+
+    Returns:
+        (4,) x0, y0, x1, y1; None where too few joints are sure to tell.
+    """
+    sure = keypoints[keypoints[:, 2] >= _SURE, :2]
+    if len(sure) < 4:
+        return None
+    low, high = sure.min(0), sure.max(0)
+    margin = _MARGIN * float((high - low).max())
+    return np.concatenate((low - margin, high + margin)).astype(np.float32)
+
+
+def is_plausible(box: Floats, height: int, width: int) -> bool:
+    """Whether a person could be tracked there: not tiny, and with its middle in the picture."""
+    if not np.isfinite(box).all():
+        return False
+    size = box[2:] - box[:2]
+    middle = (box[:2] + box[2:]) / 2
+    return bool(
+        size.min() > 2
+        and size.max() > 0.04 * max(height, width)
+        and 0 <= middle[0] <= width
+        and 0 <= middle[1] <= height
+    )

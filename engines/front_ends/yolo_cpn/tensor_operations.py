@@ -1,0 +1,199 @@
+"""The steps around the networks in torch, on the device of the engine.
+
+Pictures go up once, as bytes; letterbox, crop, normalisation and decoding happen there; boxes and
+joints come down. The same code runs on ``cpu``, where tests compare it with the host's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engines.backends.base import DescribedBackend
+from engines.front_ends.base import Image
+from engines.front_ends.yolo_cpn.operations import (
+    BLUR_SIGMA,
+    BLUR_SIZE,
+    CPN_MEAN,
+    LEAST_HEAT,
+    LETTERBOX_FILL,
+    TOP,
+    Decoding,
+    Floats,
+    Patch,
+    PoseAnswer,
+    reduction,
+)
+from engines.front_ends.yolo_cpn.regions import Region
+
+
+class TensorOperations:
+    """See ``Operations``.
+
+    Args:
+        device: as torch names it.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = torch.device(device)
+        self._staging: dict[int, Tensor] = {}
+        self._pictures: list[Tensor | None] = []
+        self._mean = torch.tensor(CPN_MEAN, device=self._device).reshape(3, 1, 1)
+        radius = torch.arange(BLUR_SIZE, device=self._device) - BLUR_SIZE // 2
+        kernel = torch.exp(-(radius.float() ** 2) / (2 * BLUR_SIGMA**2))
+        self._kernel = kernel / kernel.sum()
+
+    def take(self, images: Sequence[Image | None]) -> None:
+        """Sends the pictures up, as bytes, through pinned memory."""
+        self._pictures = [
+            None if image is None else self._upload(view, image)
+            for view, image in enumerate(images)
+        ]
+
+    @torch.inference_mode()
+    def detect(self, backend: DescribedBackend, patches: Sequence[Patch]) -> tuple[Floats, Floats]:
+        """Letterboxes, detects, and picks the surest boxes."""
+        outputs = backend.run_tensors({"images": self._batch(backend, patches, LETTERBOX_FILL)})
+        scores, order = outputs["scores"].topk(min(TOP, outputs["scores"].shape[1]), dim=1)
+        boxes = outputs["boxes"].gather(1, order[..., None].expand(-1, -1, 4))
+        down = torch.cat((boxes, scores[..., None]), 2).cpu().numpy()
+        return down[..., :4], down[..., 4]
+
+    @torch.inference_mode()
+    def find_joints(
+        self, backend: DescribedBackend, patches: Sequence[Patch], decoding: Decoding, peak: float
+    ) -> PoseAnswer:
+        """Crops, runs the pose network and reads its heatmaps."""
+        batch = self._batch(backend, patches, CPN_MEAN) - self._mean
+        outputs = backend.run_tensors({"images": batch})
+        heatmaps = outputs["heatmaps"]
+        joints = self.decode(heatmaps, decoding, peak).cpu().numpy()
+        stride = batch.shape[2] / heatmaps.shape[2]
+        places = ((joints[..., :2] + 0.5) * stride).astype(np.float32)
+        return PoseAnswer(places, joints[..., 2], outputs["features"])
+
+    def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
+        """Bilinear samples of the features; see ``Operations.sample``."""
+        grid = torch.from_numpy(places).to(self._device)
+        return self.sample_here(answer, grid, height, width).cpu().numpy()
+
+    def pool(self, answer: PoseAnswer) -> Floats:
+        """The mean of the features over each crop."""
+        return self.pool_here(answer).cpu().numpy()
+
+    @torch.inference_mode()
+    def sample_here(self, answer: PoseAnswer, places: Tensor, height: int, width: int) -> Tensor:
+        """The same as ``sample``, from and to tensors on the device."""
+        grid = places / torch.tensor([width, height], device=self._device) * 2 - 1
+        sampled = functional.grid_sample(
+            cast(Tensor, answer.features), grid[:, None], padding_mode="border", align_corners=False
+        )
+        return sampled[:, :, 0].transpose(1, 2)
+
+    @torch.inference_mode()
+    def pool_here(self, answer: PoseAnswer) -> Tensor:
+        """The same as ``pool``, as a tensor on the device."""
+        return cast(Tensor, answer.features).mean((2, 3))
+
+    def decode(self, heatmaps: Tensor, decoding: Decoding, peak: float) -> Tensor:
+        """Reads joints from heatmaps; the arithmetic of ``host_operations.decode``.
+
+        Args:
+            heatmaps: (B, 17, h, w).
+            decoding: ``cpn`` or ``log_parabola``.
+            peak: heat of full certainty.
+
+        Returns:
+            (B, 17, 3) x, y in cells, confidence.
+        """
+        rows, columns = heatmaps.shape[2:]
+        flat = heatmaps.flatten(2)
+        if decoding == "cpn":
+            searched = self._blurred(heatmaps).flatten(2)
+            best = searched.argmax(2, keepdim=True)
+            second = searched.scatter(2, best, -torch.inf).argmax(2, keepdim=True)
+            towards = _cells(second, columns) - _cells(best, columns)
+            shift = 0.25 * towards / towards.norm(dim=2, keepdim=True).clamp(min=1e-3)
+        else:
+            best = flat.argmax(2, keepdim=True)
+            shift = _parabola(flat, best, rows, columns, peak)
+        limit = torch.tensor([columns - 1.0, rows - 1.0], device=heatmaps.device)
+        places = (_cells(best, columns) + shift).clamp(min=0).minimum(limit)
+        return torch.cat((places, (flat.gather(2, best) / peak).clamp(0, 1)), 2)
+
+    def _upload(self, view: int, image: Image) -> Tensor:
+        if self._device.type == "cpu":
+            return torch.from_numpy(np.require(image, requirements=("C", "W")))
+        staging = self._staging.get(view)
+        if staging is None or staging.shape != image.shape:
+            staging = self._staging[view] = torch.empty(
+                image.shape, dtype=torch.uint8, pin_memory=True
+            )
+        # The copy of the last picture has ended: its joints have come down since.
+        np.copyto(staging.numpy(), image)
+        return staging.to(self._device, non_blocking=True)
+
+    def _batch(
+        self, backend: DescribedBackend, patches: Sequence[Patch], fill: tuple[float, float, float]
+    ) -> Tensor:
+        height, width = (int(size or 0) for size in backend.inputs[0].shape[2:])
+        batch = torch.empty((len(patches), 3, height, width), device=self._device)
+        colour = torch.tensor(fill, device=self._device).reshape(3, 1, 1)
+        for place, patch in enumerate(patches):
+            picture = self._pictures[patch.view]
+            assert picture is not None
+            batch[place] = _cut(picture, patch.region, height, width, colour)
+        return batch
+
+    def _blurred(self, heatmaps: Tensor) -> Tensor:
+        rows, columns = heatmaps.shape[2:]
+        maps = heatmaps.reshape(-1, 1, rows, columns)
+        half = BLUR_SIZE // 2
+        maps = functional.conv2d(maps, self._kernel.reshape(1, 1, 1, -1), padding=(0, half))
+        maps = functional.conv2d(maps, self._kernel.reshape(1, 1, -1, 1), padding=(half, 0))
+        return maps.reshape(heatmaps.shape)
+
+
+def _cut(picture: Tensor, region: Region, height: int, width: int, colour: Tensor) -> Tensor:
+    """The region of a (H, W, 3) BGR byte picture as (3, height, width) RGB 0…1."""
+    factor = reduction(region, height, width)
+    rgb = picture.permute(2, 0, 1).flip(0).float() / 255
+    if factor > 1:
+        rgb = functional.avg_pool2d(rgb, factor)
+    rows, columns = rgb.shape[1:]
+    x = region.left + (torch.arange(width, device=rgb.device) + 0.5) * (region.width / width)
+    y = region.top + (torch.arange(height, device=rgb.device) + 0.5) * (region.height / height)
+    grid_y, grid_x = torch.meshgrid(
+        y / (factor * rows) * 2 - 1, x / (factor * columns) * 2 - 1, indexing="ij"
+    )
+    grid = torch.stack((grid_x, grid_y), -1)[None]
+    # Sampled as differences from the fill colour, so that "nothing" outside is that colour.
+    cut = functional.grid_sample((rgb - colour)[None], grid, align_corners=False)
+    return cut[0] + colour
+
+
+def _cells(index: Tensor, columns: int) -> Tensor:
+    """Flat indices (B, 17, 1) as x, y (B, 17, 2)."""
+    return torch.cat((index % columns, torch.div(index, columns, rounding_mode="floor")), 2).float()
+
+
+def _parabola(flat: Tensor, best: Tensor, rows: int, columns: int, peak: float) -> Tensor:
+    logs = flat.clamp(min=LEAST_HEAT * peak).log()
+    middle = logs.gather(2, best)
+    cells = _cells(best, columns)
+    shifts: list[Tensor] = []
+    for axis, (step, size) in enumerate(((1, columns), (columns, rows))):
+        place = cells[..., axis : axis + 1]
+        low, high = place > 0, place < size - 1
+        before = logs.gather(2, torch.where(low, best - step, best))
+        after = logs.gather(2, torch.where(high, best + step, best))
+        curve = before - 2 * middle + after
+        inside = low & high & (curve < 0)
+        shift = 0.5 * (before - after) / torch.where(inside, curve, -1.0)
+        shifts.append(torch.where(inside, shift.clamp(-0.5, 0.5), 0.0))
+    return torch.cat(shifts, 2)

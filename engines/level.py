@@ -1,0 +1,151 @@
+"""Which way is up: from how the person balances, and from how cameras are usually put up.
+
+Whoever stands or walks has their weight above their feet: averaged over time, the line from the
+ankles to the body's centre of mass is vertical to a few degrees, also for someone who bends or
+leans (Winter, "Human balance and posture control during standing and walking", 1995). In the
+first seconds the cameras help: each is tilted, but around a person their tilts cancel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+_HEAD, _THORAX = 10, 8
+_HIPS, _KNEES, _ANKLES = (1, 4), (2, 5), (3, 6)
+_MEMORY_S = 30.0
+# Seconds of standing that one camera's own top counts for.
+_CAMERA_S = 0.5
+_STRAIGHT = (0.85, 0.95)
+
+
+class LevelEstimator:
+    """Keeps the direction of up in the reference camera's axes (x right, y down, z forward)."""
+
+    def __init__(self) -> None:
+        """Starts from a level camera."""
+        self._sum = np.zeros(3)
+        self._cameras = np.array([0.0, -_CAMERA_S, 0.0])
+        self._seconds = 0.0
+        self._last_ns: int | None = None
+        self._fixed: Floats | None = None
+        self._front: float | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether the person has been seen upright for long enough, or has set the level."""
+        return self._fixed is not None or bool(self._seconds > 1.0)
+
+    @property
+    def up(self) -> Floats:
+        """(3,) unit vector that points up, in the reference camera's axes."""
+        if self._fixed is not None:
+            return self._fixed
+        direction = self._sum + self._cameras
+        return np.asarray(direction / np.linalg.norm(direction))
+
+    def update(self, time_ns: int, joints: Floats, rotations: Floats) -> None:
+        """Takes one skeleton.
+
+        Args:
+            time_ns: its instant.
+            joints: (17, 3) in the reference camera's axes, any unit.
+            rotations: (V, 3, 3) from each camera's axes to the reference camera's; NaN where
+                unknown.
+        """
+        elapsed = 0.03
+        if self._last_ns is not None:
+            elapsed = min(max((time_ns - self._last_ns) * 1e-9, 0.0), 0.3)
+        self._last_ns = time_ns
+        tops = -rotations[:, :, 1]
+        self._cameras = _CAMERA_S * tops[~np.isnan(tops[:, 0])].sum(0)
+        keep = np.exp(-elapsed / _MEMORY_S)
+        self._sum *= keep
+        self._seconds *= keep
+        axis = _balance_axis(joints)
+        # Somebody who lies is straight as well: what is far from up so far counts little.
+        agreement = float(np.clip(2 * (axis @ self.up) - 1, 0.0, 1.0))
+        weight = elapsed * _stance(joints) * agreement
+        self._sum += weight * axis
+        self._seconds += weight
+
+    def turn(self, rotation: Floats) -> None:
+        """The reference camera is another from now on.
+
+        Args:
+            rotation: (3, 3) from the old one's axes to the new one's.
+        """
+        self._sum = rotation @ self._sum
+        self._cameras = rotation @ self._cameras
+        if self._fixed is not None:
+            self._fixed = rotation @ self._fixed
+
+    def set_level(self, joints: Floats) -> None:
+        """The person stands upright now: take their axis as vertical from now on."""
+        self._fixed = _upright_axis(joints)
+
+    def set_front(self, joints: Floats) -> None:
+        """The person faces the front now: that becomes the world's −y, towards the viewer."""
+        hips = joints[_HIPS[1]] - joints[_HIPS[0]]  # right hip to left hip
+        shoulders = joints[11] - joints[14]
+        to_left = hips + shoulders
+        base = self._camera_heading()
+        forward = np.cross(to_left, self.up)
+        local = base @ forward
+        self._front = float(np.arctan2(local[0], -local[1]))
+
+    def rotation(self) -> Floats:
+        """(3, 3) from the reference camera's axes to the world's (z up).
+
+        The reference camera looks along +y and has x to its right, unless a front was set.
+        """
+        return np.asarray(self.heading() @ self._camera_heading())
+
+    def heading(self) -> Floats:
+        """(3, 3) from the heading of the reference camera to that of the front that was set."""
+        if self._front is None:
+            return np.eye(3)
+        c, s = np.cos(-self._front), np.sin(-self._front)
+        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+    def _camera_heading(self) -> Floats:
+        up = self.up
+        forward = np.array([0.0, 0.0, 1.0])
+        y = forward - up * (forward @ up)
+        norm = np.linalg.norm(y)
+        if norm < 1e-3:  # the camera looks straight up or down: take its own top as forward
+            y = np.array([0.0, -1.0, 0.0])
+            y = y - up * (y @ up)
+            norm = np.linalg.norm(y)
+        y = y / norm
+        return np.stack([np.cross(y, up), y, up])
+
+
+def _upright_axis(joints: Floats) -> Floats:
+    """Of somebody who stands upright on purpose: from the ankles to the head."""
+    top = (joints[_HEAD] + joints[_THORAX]) / 2
+    return _unit(top - joints[list(_ANKLES)].mean(0))
+
+
+def _balance_axis(joints: Floats) -> Floats:
+    """From the ankles to about the centre of mass."""
+    centre = 0.6 * joints[0] + 0.3 * joints[_THORAX] + 0.1 * joints[_HEAD]
+    return _unit(centre - joints[list(_ANKLES)].mean(0))
+
+
+def _stance(joints: Floats) -> float:
+    """0…1: how straight the straighter leg is; 0 for anyone who sits or squats."""
+    ratios = []
+    for hip, knee, ankle in zip(_HIPS, _KNEES, _ANKLES, strict=True):
+        thigh = float(np.linalg.norm(joints[knee] - joints[hip]))
+        shin = float(np.linalg.norm(joints[ankle] - joints[knee]))
+        leg = float(np.linalg.norm(joints[ankle] - joints[hip]))
+        ratios.append(leg / max(thigh + shin, 1e-9))
+    low, high = _STRAIGHT
+    return float(np.clip((max(ratios) - low) / (high - low), 0.0, 1.0))
+
+
+def _unit(vector: Floats) -> Floats:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9))

@@ -1,0 +1,175 @@
+"""A light Cascaded Pyramid Network for CPUs: depthwise backbone, the same two-stage idea.
+
+GlobalNet merges a feature pyramid top-down, RefineNet deepens the coarse levels and predicts from
+all of them at once (Chen et al., CVPR 2018); the ResNet gives way to inverted residuals (Sandler
+et al., CVPR 2018) and every 3×3 convolution to a depthwise one followed by a 1×1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, cat, nn
+from torch.nn import functional
+
+from engines.networks.cpn import JOINTS, PoseMaps
+
+
+@dataclass(frozen=True, slots=True)
+class LightCpnConfig:
+    """Size of the network.
+
+    Attributes:
+        height: of the crop in pixels, a multiple of 32.
+        width: of the crop in pixels, a multiple of 16.
+        stem: channels at 1/2.
+        stages: channels at 1/4, 1/8, 1/16 and 1/32.
+        blocks: inverted residuals in each of them.
+        expansion: how many times wider a block is inside.
+        pyramid: channels of each pyramid level; the finest is the image context.
+    """
+
+    height: int = 256
+    width: int = 192
+    stem: int = 16
+    stages: tuple[int, int, int, int] = (24, 48, 96, 160)
+    blocks: tuple[int, int, int, int] = (2, 3, 4, 3)
+    expansion: int = 3
+    pyramid: int = 64
+
+
+class InvertedResidual(nn.Module):
+    """1×1 up, 3×3 depthwise, 1×1 down without activation; a shortcut where the shape allows."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = in_channels * expansion
+        self.expand = _pointwise(in_channels, inner)
+        self.depthwise = _depthwise(inner, stride)
+        self.project = _pointwise(inner, out_channels)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in, H, W) to (B, out, H/stride, W/stride)."""
+        y = functional.relu(self.expand(x))
+        y = functional.relu(self.depthwise(y))
+        projected: Tensor = self.project(y)
+        return x + projected if self.residual else projected
+
+
+class Separable(nn.Module):
+    """3×3 depthwise, then 1×1, each with activation; RefineNet's bottleneck made light."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.depthwise = _depthwise(in_channels, 1)
+        self.pointwise = _pointwise(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in, H, W) to (B, out, H, W)."""
+        x = functional.relu(self.depthwise(x))
+        return functional.relu(self.pointwise(x))
+
+
+class LightCpn(nn.Module):
+    """The whole network.
+
+    Args:
+        config: its size.
+    """
+
+    def __init__(self, config: LightCpnConfig | None = None) -> None:
+        super().__init__()
+        config = config or LightCpnConfig()
+        self.config = config
+        width = config.pyramid
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, config.stem, 3, 2, 1, bias=False), nn.BatchNorm2d(config.stem), nn.ReLU()
+        )
+        channels = (config.stem, *config.stages)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    InvertedResidual(
+                        channels[i] if block == 0 else channels[i + 1],
+                        channels[i + 1],
+                        2 if block == 0 else 1,
+                        # Wide maps at 1/2 would cost as much as everything behind them.
+                        1 if i == block == 0 else config.expansion,
+                    )
+                    for block in range(count)
+                )
+            )
+            for i, count in enumerate(config.blocks)
+        )
+        self.laterals = nn.ModuleList(_pointwise(c, width) for c in reversed(config.stages))
+        self.predict = nn.ModuleList(
+            nn.Sequential(Separable(width, width), nn.Conv2d(width, JOINTS, 1))
+            for _ in config.stages
+        )
+        self.refine = nn.ModuleList(
+            nn.Sequential(*(Separable(width, width) for _ in range(depth))) for depth in (3, 2, 1)
+        )
+        self.fuse = Separable(4 * width, width)
+        self.heatmaps = nn.Sequential(Separable(width, width), nn.Conv2d(width, JOINTS, 1))
+
+    def forward(self, images: Tensor) -> PoseMaps:
+        """Predicts joints.
+
+        Args:
+            images: (B, 3, H, W) RGB crops, /255 minus CPN's mean colour.
+
+        Returns:
+            Heatmaps (B, 17, H/4, W/4) and the finest pyramid level (B, pyramid, H/4, W/4).
+        """
+        levels = self._pyramid(images)
+        return PoseMaps(self._refined(levels), levels[-1])
+
+    def training_outputs(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Each level's heatmaps at that level's own size (coarsest first), and the final ones."""
+        levels = self._pyramid(images)
+        coarse = [head(level) for head, level in zip(self.predict, levels, strict=True)]
+        return coarse, self._refined(levels)
+
+    def _pyramid(self, images: Tensor) -> list[Tensor]:
+        x = self.stem(images)
+        maps: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        levels: list[Tensor] = []
+        for index, lateral in enumerate(self.laterals):
+            level = lateral(maps[-1 - index])
+            if index:
+                level = level + _enlarged(levels[-1], level)
+            levels.append(functional.relu(level))
+        return levels
+
+    def _refined(self, levels: list[Tensor]) -> Tensor:
+        refined = [
+            _enlarged(net(x), levels[-1]) for net, x in zip(self.refine, levels, strict=False)
+        ]
+        heatmaps: Tensor = self.heatmaps(self.fuse(cat([*refined, levels[-1]], 1)))
+        return heatmaps
+
+
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    rows, columns = int(like.shape[2]), int(like.shape[3])
+    factor = rows // int(x.shape[2])
+    if (rows, columns) == (factor * int(x.shape[2]), factor * int(x.shape[3])):
+        # A whole factor makes a simpler graph, which engines run faster, than a size does.
+        return functional.interpolate(x, scale_factor=float(factor), mode="nearest")
+    return functional.interpolate(x, size=(rows, columns), mode="nearest")
+
+
+def _pointwise(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)
+    )
+
+
+def _depthwise(channels: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False),
+        nn.BatchNorm2d(channels),
+    )

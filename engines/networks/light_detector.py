@@ -1,0 +1,95 @@
+"""A light person detector for CPUs: YOLOv3's two-head design on a depthwise backbone.
+
+It is described by a Darknet cfg and goes through the same path as YOLOv3; only the cfg is ours.
+One class (person), heads at strides 32 and 16 as in YOLOv3-tiny: people nearer than about 10 m fill
+more than two cells of the finer one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_ANCHORS: Final = "12,28, 22,60, 36,104, 60,150, 88,206, 150,230"
+"""Widths and heights of people at an input of 256 pixels, three for each head."""
+
+_STAGES: Final = ((24, 2), (48, 3), (96, 3), (160, 3))
+"""Channels and inverted residuals at strides 4, 8, 16 and 32."""
+
+_EXPANSION: Final = 3
+
+
+def light_detector_cfg(height: int = 256, width: int = 256) -> str:
+    """The cfg text of the light detector.
+
+    Args:
+        height: of the input in pixels, a multiple of 32.
+        width: of the input in pixels, a multiple of 32.
+    """
+    cfg = _Cfg(["[net]", f"width={width}", f"height={height}", "channels=3"])
+    cfg.convolution(16, 3, stride=2)
+    channels = 16
+    fine = 0
+    for stage, (wider, blocks) in enumerate(_STAGES):
+        for block in range(blocks):
+            cfg.inverted_residual(channels, wider, 2 if block == 0 else 1)
+            channels = wider
+        if stage == 2:
+            fine = cfg.last_layer
+    coarse = cfg.separable(channels, 128)
+    cfg.separable(128, 128)
+    cfg.head("3,4,5")
+    cfg.section("route", layers=coarse)
+    cfg.convolution(64, 1)
+    cfg.section("upsample", stride=2)
+    cfg.section("route", layers=f"-1,{fine}")
+    cfg.separable(64 + _STAGES[2][0], 128)
+    cfg.separable(128, 128)
+    cfg.head("0,1,2")
+    return cfg.text()
+
+
+class _Cfg:
+    """Collects the lines and counts the layers."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self.last_layer = -1
+
+    def text(self) -> str:
+        return "\n".join(self._lines) + "\n"
+
+    def section(self, kind: str, **options: int | str) -> None:
+        self._lines.append(f"[{kind}]")
+        self._lines += [f"{key}={value}" for key, value in options.items()]
+        self.last_layer += 1
+
+    def convolution(
+        self, filters: int, size: int, stride: int = 1, groups: int = 1, activation: str = "leaky"
+    ) -> None:
+        self.section(
+            "convolutional",
+            batch_normalize=1,
+            filters=filters,
+            size=size,
+            stride=stride,
+            groups=groups,
+            pad=1,
+            activation=activation,
+        )
+
+    def separable(self, channels: int, filters: int) -> int:
+        self.convolution(channels, 3, groups=channels)
+        self.convolution(filters, 1)
+        return self.last_layer
+
+    def inverted_residual(self, channels: int, filters: int, stride: int) -> None:
+        inner = channels * _EXPANSION
+        self.convolution(inner, 1)
+        self.convolution(inner, 3, stride=stride, groups=inner)
+        self.convolution(filters, 1, activation="linear")
+        if stride == 1 and channels == filters:
+            self.section("shortcut", **{"from": -4}, activation="linear")
+
+    def head(self, mask: str) -> None:
+        self.section("convolutional", filters=18, size=1, stride=1, pad=1, activation="linear")
+        self.section("yolo", mask=mask, anchors=_ANCHORS, classes=1)

@@ -1,0 +1,1 @@
+"""The cameras found from the moving person, and what is made with them."""

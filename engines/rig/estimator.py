@@ -1,0 +1,274 @@
+"""The estimation as a whole: takes every set, answers with a rig or with what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from engines.rig.adjustment import (
+    Adjusted,
+    adjust,
+    adjust_from_start,
+    first_rig,
+    gather,
+    warm_state,
+)
+from engines.rig.advice import Findings, advise, motion, pair_angles
+from engines.rig.bundle import Priors
+from engines.rig.initial import Start
+from engines.rig.keyframes import Keyframe, KeyframeStore
+from engines.rig.priors import Knowledge, check_knowledge, make_priors
+from engines.rig.quality import Precision, precision, quality_word
+from engines.rig.results import RigFrame, build_rig
+from engines.rig.types import Floats, KnownCamera, Observation, Rig, RigResult
+
+MIN_KEYFRAMES: Final = 8
+_BAD_NOISE: Final = 0.035
+_FOV_LIMITS_DEG: Final = (20.0, 140.0)
+_WRONG_FOCAL: Final = 0.08
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attempt:
+    """One adjustment of some cameras."""
+
+    views: tuple[int, ...]
+    reference: int
+    priors: Priors
+    adjusted: Adjusted
+    precision: Precision
+
+
+class RigEstimator:
+    """Finds the cameras from the moving person, better and better.
+
+    It holds no thread and no clock: ``add`` takes sets as they come (a fraction of a millisecond,
+    but for ten a second that take about one), ``estimate`` works for a second or two on what was
+    kept.
+    """
+
+    def __init__(
+        self,
+        camera_ids: Sequence[str],
+        sizes: Sequence[tuple[int, int]],
+        body_unit_m: float,
+        stature_m: float = 1.70,
+        known: Sequence[KnownCamera] | None = None,
+        capacity: int = 80,
+        bone_share: float = 1.0,
+    ) -> None:
+        """Starts knowing nothing.
+
+        Args:
+            camera_ids: names of the V cameras, in the order of the observations' views.
+            sizes: (width, height) of their pictures, pixels.
+            body_unit_m: one body unit of the lifter's answers in metres, for this person.
+            stature_m: the person's body height.
+            known: what is known of each camera.
+            capacity: most instants that are kept.
+            bone_share: of the 2D front end (``priors.DETECTOR_BONE_SHARES``).
+
+        Raises:
+            UserError: what is given is impossible.
+        """
+        views = len(camera_ids)
+        if not 1 <= views <= 8 or len(sizes) != views or (known and len(known) != views):
+            raise ValueError("one size and one KnownCamera for each of 1 to 8 cameras")
+        aspects = np.array([height / width for width, height in sizes])
+        cameras = tuple(known) if known else tuple(KnownCamera() for _ in camera_ids)
+        self._knowledge = Knowledge(cameras, aspects, stature_m, body_unit_m, bone_share)
+        check_knowledge(self._knowledge)
+        self._frame = RigFrame(tuple(camera_ids), tuple(sizes), self._knowledge)
+        self._unit = body_unit_m
+        self._store = KeyframeStore(aspects, capacity)
+        self._seen_since: float | None = None
+        self._seen_until = 0.0
+        self._best: _Attempt | None = None
+        self._settled = 0
+        self._released = np.zeros(views, bool)
+
+    @property
+    def keyframes(self) -> int:
+        """How many instants are kept now."""
+        return len(self._store.keyframes)
+
+    def add(self, observation: Observation) -> None:
+        """Takes one set. Times must ascend; older sets are ignored."""
+        if (observation.keypoints[..., 2] > 0.1).sum() >= 10:
+            if self._seen_since is None:
+                self._seen_since = observation.time_s
+            self._seen_until = observation.time_s
+        self._store.add(observation)
+
+    def flush(self) -> None:
+        """Nothing more will come: the last moments are used as well."""
+        self._store.flush()
+
+    def restart(self) -> None:
+        """Forgets all that was seen and found."""
+        self._store.clear()
+        self._seen_since, self._best, self._settled = None, None, 0
+        self._released[:] = False
+        self._frame.forget()
+
+    def forget_view(self, view: int, since_s: float, until_s: float = np.inf) -> None:
+        """Forgets what a camera saw in a span of time: it was moved then, or until then."""
+        self._store.forget_view(view, since_s, until_s)
+        if self._best is not None and view in self._best.views:
+            self._best, self._settled = None, 0
+
+    def estimate(self) -> RigResult:
+        """Works on what was kept.
+
+        Returns:
+            A rig, or why there is none; either way with advice in one line.
+        """
+        keyframes = self._store.keyframes
+        span = keyframes[-1].time_s - keyframes[0].time_s if keyframes else 0.0
+        watched = 0.0 if self._seen_since is None else self._seen_until - self._seen_since
+        findings = Findings(self._frame.ids, len(keyframes), watched)
+        views = self._usable(keyframes)
+        attempt: _Attempt | None = None
+        left_out: list[int] = []
+        while len(views) >= 2 and len(keyframes) >= MIN_KEYFRAMES:
+            attempt = self._attempt(keyframes, views)
+            if attempt is None:
+                break
+            bad = self._misfit(attempt)
+            if bad is None:
+                break
+            left_out.append(bad)
+            views = tuple(v for v in views if v != bad)
+            attempt, self._best, self._settled = None, None, 0
+        rig: Rig | None = None
+        if attempt is not None:
+            attempt = self._doubt_given_focals(keyframes, attempt)
+            findings = self._look_at(findings, attempt)
+            word = None if findings.unusable else quality_word(attempt.precision)
+            findings = replace(findings, quality=word)
+            if word is not None:
+                rig = build_rig(
+                    self._frame, attempt.views, attempt.adjusted, attempt.precision, word
+                )
+            self._best = attempt
+            self._settled = self._settled + 1 if word == "good" else 0
+        findings = replace(
+            findings, left_out=tuple(left_out), wrong_focal=tuple(np.flatnonzero(self._released))
+        )
+        reason, warnings = advise(findings)
+        return RigResult(rig, reason, warnings, len(keyframes), span)
+
+    def _look_at(self, findings: Findings, attempt: _Attempt) -> Findings:
+        """What an adjustment tells about the person's motion and the cameras' places."""
+        state = attempt.adjusted.state
+        told = [self._knowledge.cameras[v].focal for v in attempt.views]
+        believed = ~self._released[list(attempt.views)]
+        return replace(
+            findings,
+            views=attempt.views,
+            motion_m=motion(state.points),
+            spread_m=float(np.sqrt(np.trace(np.cov(state.points[:, 0].T)))),
+            angles_deg=pair_angles(state.positions, state.points[:, 0]),
+            lenses_known=all(f is not None for f in told) and bool(believed.all()),
+        )
+
+    def _usable(self, keyframes: tuple[Keyframe, ...]) -> tuple[int, ...]:
+        """Cameras that share enough instants with others."""
+        if not keyframes:
+            return ()
+        seen = np.stack([k.seen_by for k in keyframes])
+        return tuple(int(v) for v in np.flatnonzero(seen.sum(0) >= MIN_KEYFRAMES))
+
+    def _attempt(self, keyframes: tuple[Keyframe, ...], views: tuple[int, ...]) -> _Attempt | None:
+        evidence = gather(keyframes, self._knowledge.cameras, views, self._unit)
+        fixed = self._knowledge.fixed[list(views)]
+        worth = np.isfinite(evidence.size).sum(0) + 1000 * fixed
+        reference = int(worth.argmax())
+        priors = make_priors(self._knowledge, views, reference, self._released)
+        best = self._best
+        if best is not None and best.views == views and self._settled >= 2:
+            start = warm_state(evidence, best.adjusted.state, best.adjusted.noise)
+            if best.reference != reference:
+                start, reference = start, best.reference
+                priors = make_priors(self._knowledge, views, reference, self._released)
+            adjusted = adjust(evidence, start, priors, best.adjusted.noise, rounds=1)
+            return _Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
+        found = first_rig(evidence, priors, reference)
+        if found is None:
+            return None
+        linked = np.flatnonzero(~np.isnan(found.rotations[:, 0, 0]))
+        if len(linked) < len(views):
+            if len(linked) < 2:
+                return None
+            return self._attempt(keyframes, tuple(views[i] for i in linked))
+        found = _into_world(found, self._knowledge, views, reference)
+        adjusted = adjust_from_start(evidence, found, priors)
+        return _Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
+
+    def _misfit(self, attempt: _Attempt) -> int | None:
+        """A camera that does not fit with the others, if there are enough others."""
+        if len(attempt.views) < 3:
+            return None
+        noise = attempt.adjusted.noise
+        fov = np.degrees(2 * np.arctan(np.exp(-attempt.adjusted.state.log_focal)))
+        odd = (noise > _BAD_NOISE) | (fov < _FOV_LIMITS_DEG[0]) | (fov > _FOV_LIMITS_DEG[1])
+        if not odd.any():
+            return None
+        return attempt.views[int(np.where(odd, noise, 0.0).argmax())]
+
+    def _doubt_given_focals(self, keyframes: tuple[Keyframe, ...], attempt: _Attempt) -> _Attempt:
+        """Releases given focal lengths where what is seen contradicts them clearly."""
+        given = np.array([c.focal is not None for c in self._knowledge.cameras])
+        given &= ~self._released
+        here = np.array(attempt.views)
+        if not given[here].any():
+            return attempt
+        evidence = gather(keyframes, self._knowledge.cameras, attempt.views, self._unit)
+        release = self._released | given
+        priors = make_priors(self._knowledge, attempt.views, attempt.reference, release)
+        freed = adjust(evidence, attempt.adjusted.state, priors, attempt.adjusted.noise, rounds=2)
+        free_precision = precision(freed, priors)
+        told = np.log([self._knowledge.cameras[v].focal or 1.0 for v in attempt.views])
+        told_sigma = np.array([self._knowledge.cameras[v].focal_sigma for v in attempt.views])
+        off = np.abs(freed.state.log_focal - told)
+        sigma = np.hypot(np.sqrt(free_precision.cameras[:, 6, 6]), told_sigma)
+        wrong = given[here] & (off > 3.5 * sigma) & (off > _WRONG_FOCAL)
+        if not wrong.any():
+            return attempt
+        self._released[here[wrong]] = True
+        priors = make_priors(self._knowledge, attempt.views, attempt.reference, self._released)
+        adjusted = adjust(evidence, freed.state, priors, freed.noise, rounds=1)
+        return replace(
+            attempt, priors=priors, adjusted=adjusted, precision=precision(adjusted, priors)
+        )
+
+
+def _into_world(
+    start: Start, knowledge: Knowledge, views: tuple[int, ...], reference: int
+) -> Start:
+    """Moves a start to where the fixed cameras are; without any it stays as it is."""
+    anchor = knowledge.cameras[views[reference]]
+    if anchor.rotation is None or anchor.position is None:
+        return start
+    fixed = [i for i, v in enumerate(views) if knowledge.cameras[v].position is not None]
+    scale = 1.0
+    if len(fixed) >= 2:
+        true = np.stack([_given(knowledge.cameras[views[i]])[1] for i in fixed])
+        found = start.positions[fixed]
+        spread = np.linalg.norm(found - found.mean(0))
+        scale = float(np.linalg.norm(true - true.mean(0)) / max(float(spread), 1e-6))
+    turn, shift = anchor.rotation.T, anchor.position
+    rotations = start.rotations @ turn.T
+    positions = scale * start.positions @ turn.T + shift
+    for i in fixed:
+        rotations[i], positions[i] = _given(knowledge.cameras[views[i]])
+    points = scale * start.points @ turn.T + shift
+    return replace(start, rotations=rotations, positions=positions, points=points)
+
+
+def _given(camera: KnownCamera) -> tuple[Floats, Floats]:
+    assert camera.rotation is not None and camera.position is not None
+    return camera.rotation, camera.position

@@ -1,0 +1,292 @@
+"""Whether a rig still fits what is seen: a bumped camera, a rig from a file, cameras exchanged.
+
+Two views of a joint lie on one plane with the two cameras (epipolar constraint). How far they are
+off it (Sampson distance, Hartley & Zisserman 11.4) needs no triangulation, so each pair of cameras
+is judged on its own, and a camera that fits with nobody, while the others fit together, was moved.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from itertools import combinations, permutations
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.rig.keyframes import without_border
+from engines.rig.local_fit import person_size
+from engines.rig.noise import JOINT_FACTORS
+from engines.rig.projection import undistort
+from engines.rig.rotations import skew
+from engines.rig.triangulation import Cameras
+from engines.rig.types import Bools, Floats, Observation
+
+_WINDOW_S: Final = 1.0
+_NEEDED: Final = 5
+"""Sets with both cameras of a pair within the window before the pair is judged."""
+_QUANTILE: Final = 0.3
+_EXPECTED: Final = 0.385  # of |normal| at that quantile
+_OFF: Final = 3.0
+"""A pair is off when it is so many times worse than its noise, or than it used to be."""
+_HABIT: Final = 0.02
+_JOINTS: Final = 6
+_LONGEST_STEP_S: Final = 0.4
+
+Indices = npt.NDArray[np.intp]
+Verdict = Literal["fits", "moved", "unseen"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RigCheck:
+    """How a rig fits.
+
+    Attributes:
+        verdicts: (V) one word a camera; ``unseen`` where it cannot be said.
+        ratio: (V, V) how many times worse each pair is than its noise; NaN where not known.
+        lost: no two cameras fit together any more (or, with two, they do not).
+    """
+
+    verdicts: tuple[Verdict, ...]
+    ratio: Floats
+    lost: bool
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Cameras that were moved."""
+        return tuple(v for v, word in enumerate(self.verdicts) if word == "moved")
+
+
+class RigMonitor:
+    """Watches a rig in use."""
+
+    def __init__(self, cameras: Cameras, aspects: Floats) -> None:
+        """Starts watching.
+
+        Args:
+            cameras: of the rig.
+            aspects: (V,) height over width of the pictures.
+        """
+        self._cameras, self._aspects = cameras, aspects
+        views = len(aspects)
+        self._recent: deque[tuple[float, Floats]] = deque()
+        self._habit = np.ones((views, views))
+        self._previous: Observation | None = None
+
+    def observe(self, observation: Observation) -> RigCheck:
+        """Takes one set as it comes; each view's time stamp and offset are taken into account."""
+        previous, self._previous = self._previous, observation
+        if previous is None or not 0 < observation.time_s - previous.time_s < _LONGEST_STEP_S:
+            return self.update(observation.time_s, observation.keypoints)
+        # Half-way between two sets every view has a picture on either side, or nearly so.
+        middle = 0.5 * (previous.time_s + observation.time_s)
+        wanted = middle - self._cameras.offsets
+        step = observation.view_times_s - previous.view_times_s
+        share = (wanted - previous.view_times_s) / np.where(step > 1e-4, step, 1.0)
+        usable = (step > 1e-4) & (share > -1.0) & (share < 2.0)
+        share = np.where(usable, share, 1.0)[:, None]
+        a, b = previous.keypoints, observation.keypoints
+        both = np.where(usable[:, None], np.minimum(a[..., 2], b[..., 2]), 0.0)
+        known = both[..., None] > 0
+        xy = np.where(known, a[..., :2] + (b[..., :2] - a[..., :2]) * share[..., None], 0.0)
+        return self.update(middle, np.concatenate([xy, both[..., None]], -1))
+
+    def update(self, time_s: float, keypoints: Floats) -> RigCheck:
+        """Takes one set.
+
+        Args:
+            time_s: its time, ascending.
+            keypoints: (V, 17, 3) half-width units and confidence at that time, each view's time
+                offset taken into account.
+
+        Returns:
+            How the rig has fitted over the last second.
+        """
+        self._recent.append((time_s, pair_misfits(self._cameras, keypoints, self._aspects)))
+        while self._recent[0][0] < time_s - _WINDOW_S:
+            self._recent.popleft()
+        ratio = _over_time(np.stack([r for _, r in self._recent]))
+        check = judge(ratio, self._cameras.known, self._habit)
+        fits = np.array([word == "fits" for word in check.verdicts])
+        both = fits[:, None] & fits & np.isfinite(ratio)
+        # A pair's own level, where it is worse than its noise says, is learned slowly.
+        level = np.clip(np.nan_to_num(ratio, nan=1.0), 1.0, _OFF)
+        self._habit = np.where(both, self._habit + _HABIT * (level - self._habit), self._habit)
+        return check
+
+
+def pair_misfits(cameras: Cameras, keypoints: Floats, aspects: Floats) -> Floats:
+    """(V, V) how far each pair is off its epipolar geometry in one set, 1 being just noise.
+
+    Args:
+        cameras: of the rig.
+        keypoints: (V, 17, 3) half-width units and confidence.
+        aspects: (V,) height over width of the pictures.
+
+    Returns:
+        A low quantile over the joints, so that exchanged sides do not count; NaN where a pair does
+        not see enough.
+    """
+    views = len(aspects)
+    out = np.full((views, views), np.nan)
+    first, second = np.triu_indices(views, 1)
+    if len(first):
+        xn, sigma = _normalised(cameras, keypoints, aspects)
+        essential = _essential(cameras, first, second)
+        low = _misfits(essential, xn[first], sigma[first], xn[second], sigma[second])
+        out[first, second] = out[second, first] = low
+    return out
+
+
+def _normalised(cameras: Cameras, keypoints: Floats, aspects: Floats) -> tuple[Floats, Floats]:
+    """(..., V, 17, 2) undistorted normalised coordinates and (..., V, 17) their sigmas."""
+    seen = without_border(keypoints, aspects)
+    size = person_size(seen)
+    usable = (seen[..., 2] > 0.3) & np.isfinite(size)[..., None] & cameras.known[:, None]
+    xy = np.where(usable[..., None], seen[..., :2] - cameras.principal[:, None], 0.0)
+    xn = undistort(xy, cameras.focal[:, None], cameras.k1[:, None])
+    spread = (cameras.noise / cameras.focal * np.nan_to_num(size, nan=1.0))[..., None]
+    return xn, np.where(usable, spread * JOINT_FACTORS, np.inf)
+
+
+def _essential(cameras: Cameras, first: Indices, second: Indices) -> Floats:
+    """(P, 3, 3) essential matrices: rayᵀ of the second camera, matrix, ray of the first is 0."""
+    relative = cameras.rotations[second] @ np.swapaxes(cameras.rotations[first], 1, 2)
+    gap = cameras.positions[first] - cameras.positions[second]
+    base = (cameras.rotations[second] @ gap[..., None])[..., 0]
+    base = base / np.maximum(np.linalg.norm(base, axis=-1, keepdims=True), 1e-9)
+    return np.asarray(skew(base) @ relative)
+
+
+def _misfits(
+    essential: Floats, xn_a: Floats, sigma_a: Floats, xn_b: Floats, sigma_b: Floats
+) -> Floats:
+    """(...) Sampson distances in sigmas, a low quantile over the joints; NaN where too few.
+
+    Args:
+        essential: (..., 3, 3).
+        xn_a: (..., 17, 2) in the first camera.
+        sigma_a: (..., 17).
+        xn_b: (..., 17, 2) in the second.
+        sigma_b: (..., 17).
+    """
+    ones = np.ones((*xn_a.shape[:-1], 1))
+    ray_a, ray_b = np.concatenate([xn_a, ones], -1), np.concatenate([xn_b, ones], -1)
+    line_b = ray_a @ np.swapaxes(essential, -1, -2)
+    line_a = ray_b @ essential
+    off = (ray_b * line_b).sum(-1)
+    known = np.isfinite(sigma_a) & np.isfinite(sigma_b)
+    sa, sb = np.where(known, sigma_a, 0.0), np.where(known, sigma_b, 0.0)
+    variance = sb**2 * (line_b[..., :2] ** 2).sum(-1) + sa**2 * (line_a[..., :2] ** 2).sum(-1)
+    ratio = np.where(known, np.abs(off) / np.sqrt(np.maximum(variance, 1e-18)), np.inf)
+    count = known.sum(-1)
+    ratio.sort(axis=-1)
+    index = np.maximum((_QUANTILE * (count - 1)).astype(np.intp), 0)
+    low = np.take_along_axis(ratio, index[..., None], -1)[..., 0] / _EXPECTED
+    return np.where(count >= _JOINTS, low, np.nan)
+
+
+def _over_time(misfits: Floats) -> Floats:
+    """(T, V, V) to (V, V) medians; NaN where a pair was seen too seldom."""
+    count = np.isfinite(misfits).sum(0)
+    ordered = np.sort(misfits, axis=0)  # NaN last
+    middle = np.maximum(count - 1, 0) // 2
+    out = np.take_along_axis(ordered, middle[None], 0)[0]
+    return np.where(count >= _NEEDED, out, np.nan)
+
+
+def judge(ratio: Floats, known: Bools, habit: Floats | None = None) -> RigCheck:
+    """Tells from the pairs' misfits which cameras were moved.
+
+    The largest group of cameras that fit together is right; who fits with none of them was moved.
+    """
+    views = len(known)
+    limit = _OFF * (np.ones_like(ratio) if habit is None else habit)
+    judged = np.isfinite(ratio)
+    good = judged & (ratio < limit)
+    names = [v for v in range(views) if known[v] and judged[v].any()]
+    group: tuple[int, ...] = ()
+    for size in range(len(names), 1, -1):
+        fitting = [
+            g
+            for g in combinations(names, size)
+            if all(good[a, b] or not judged[a, b] for a, b in combinations(g, 2))
+            and any(good[a, b] for a, b in combinations(g, 2))
+        ]
+        if fitting:
+            group = min(fitting, key=lambda g: np.nanmean(ratio[np.ix_(g, g)]))
+            break
+    if len(names) < 2:
+        return RigCheck(tuple("unseen" for _ in range(views)), ratio, False)
+    if not group or (len(group) == 2 and len(names) == 4 and _rivals(good, group, names)):
+        return RigCheck(tuple("unseen" for _ in range(views)), ratio, True)
+    verdicts: list[Verdict] = []
+    for v in range(views):
+        if v in group:
+            verdicts.append("fits")
+        else:
+            against = v in names and (judged[v, list(group)] & ~good[v, list(group)]).any()
+            verdicts.append("moved" if against else "unseen")
+    return RigCheck(tuple(verdicts), ratio, False)
+
+
+def _rivals(good: Bools, group: tuple[int, ...], names: list[int]) -> bool:
+    """Whether the other two cameras fit together as well, so that nobody knows who moved."""
+    rest = [v for v in names if v not in group]
+    return len(rest) == 2 and bool(good[rest[0], rest[1]])
+
+
+def exchanged_cameras(
+    cameras: Cameras, keypoints: Floats, aspects: Floats
+) -> tuple[int, ...] | None:
+    """Looks for an order of the cameras in which the rig fits.
+
+    Args:
+        cameras: of the rig.
+        keypoints: (T, V, 17, 3) some sets, time offsets taken into account.
+        aspects: (V,) height over width of the pictures.
+
+    Returns:
+        For each view the camera of the rig that it really is, where another order than the present
+        fits and the present one does not; else None.
+    """
+    views = len(aspects)
+    # Each view's joints as each camera's lens would have seen them: [camera, set, view].
+    every = [_normalised(_alike(cameras, i), keypoints, aspects) for i in range(views)]
+    pairs = np.full((views, views, views, views), np.nan)  # [camera i, camera j, view a, view b]
+    for i, j in permutations(range(views), 2):
+        essential = _essential(cameras, np.array([i]), np.array([j]))
+        for a, b in combinations(range(views), 2):
+            (xa, sa), (xb, sb) = every[i], every[j]
+            sets = _misfits(essential, xa[:, a], sa[:, a], xb[:, b], sb[:, b])
+            kept = sets[np.isfinite(sets)]
+            if len(kept) >= _NEEDED:
+                pairs[i, j, a, b] = pairs[j, i, b, a] = np.median(kept)
+    best, best_cost, own_cost = None, np.inf, np.inf
+    for order in permutations(range(views)):
+        values = [pairs[order[a], order[b], a, b] for a, b in combinations(range(views), 2)]
+        known = [v for v in values if np.isfinite(v)]
+        if len(known) < max(1, len(values) // 2):
+            continue
+        cost = max(known)
+        if order == tuple(range(views)):
+            own_cost = cost
+        if cost < best_cost:
+            best, best_cost = order, cost
+    if best is None or own_cost < _OFF or best_cost >= _OFF:
+        return None
+    return best
+
+
+def _alike(cameras: Cameras, index: int) -> Cameras:
+    """As if all views had the lens and the noise of one camera."""
+    same = np.full(len(cameras.focal), index)
+    return replace(
+        cameras,
+        focal=cameras.focal[same],
+        k1=cameras.k1[same],
+        principal=cameras.principal[same],
+        noise=cameras.noise[same],
+        known=cameras.known[same],
+    )

@@ -1,0 +1,145 @@
+"""From an adjustment to a rig in the world: level, floor, heading, covariances."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from engines.rig.adjustment import Adjusted
+from engines.rig.priors import Knowledge
+from engines.rig.quality import Precision
+from engines.rig.types import CameraModel, Floats, Quality, Rig, RigCamera
+from engines.rig.world import find_floor, keep_place, level_axes, move_rig
+
+_LEVEL_CAMERA_UP: Final = np.array([0.0, -1.0, 0.0])
+
+
+class RigFrame:
+    """The world's axes, kept from one estimation to the next.
+
+    The first rig puts the origin on the floor under the middle of the person's path, y where the
+    first known camera looks. Later rigs keep their cameras in place. ``pin`` takes over a rig whose
+    axes a person has set.
+    """
+
+    def __init__(
+        self, ids: tuple[str, ...], sizes: tuple[tuple[int, int], ...], knowledge: Knowledge
+    ) -> None:
+        """Starts without axes."""
+        self.ids, self.sizes, self.knowledge = ids, sizes, knowledge
+        self._last: Rig | None = None
+        self._up: Floats | None = None
+
+    def forget(self) -> None:
+        """The next rig sets the axes anew."""
+        self._last, self._up = None, None
+
+    def pin(self, rig: Rig, level_too: bool) -> None:
+        """Later rigs keep their cameras where this one has them.
+
+        Args:
+            rig: in axes that a person, or a file, has set.
+            level_too: whether its z is to be kept as well (else only heading and origin).
+        """
+        self._last = rig
+        self._up = np.array([0.0, 0.0, 1.0]) if level_too else None
+
+    def settle(self, rig: Rig, points: Floats) -> Rig:
+        """Turns a rig into the world's axes.
+
+        Args:
+            rig: in any axes.
+            points: (K, 17, 3) the joints that it was found from, in the same axes.
+
+        Returns:
+            The rig in the world.
+        """
+        if self.knowledge.fixed.any():  # the given places are the world
+            return replace(rig, levelled=True)
+        first = next(camera for camera in rig.cameras if camera is not None)
+        if self._up is not None and self._last is not None:
+            settled = _onto(rig, self._last)
+            self._last = settled
+            return settled
+        # Each camera is tilted, but around a person their tilts cancel.
+        guess = np.sum([c.rotation.T @ _LEVEL_CAMERA_UP for c in rig.cameras if c is not None], 0)
+        floor = find_floor(points, guess, self.knowledge.stature)
+        turn = level_axes(floor.up, first.rotation)
+        middle = turn @ np.median(points[:, 0], axis=0)
+        settled = move_rig(rig, turn, -np.array([middle[0], middle[1], floor.height]))
+        settled = replace(settled, levelled=floor.known)
+        if self._last is not None:
+            settled = keep_place(settled, self._last)
+        self._last = settled
+        return settled
+
+
+def _onto(rig: Rig, before: Rig) -> Rig:
+    """Turns and shifts a rig in space so that its cameras lie on those of another."""
+    pairs = [
+        (a, b)
+        for a, b in zip(rig.cameras, before.cameras, strict=True)
+        if a is not None and b is not None
+    ]
+    if not pairs:
+        return rig
+    correlation = sum((b.rotation.T @ a.rotation for a, b in pairs), np.zeros((3, 3)))
+    u, _, vt = np.linalg.svd(correlation)
+    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    shift = np.mean([b.position - turn @ a.position for a, b in pairs], axis=0)
+    return replace(move_rig(rig, turn, shift), levelled=before.levelled)
+
+
+def build_rig(
+    frame: RigFrame,
+    views: tuple[int, ...],
+    adjusted: Adjusted,
+    precision: Precision,
+    word: Quality,
+) -> Rig:
+    """Makes a rig out of an adjustment.
+
+    Args:
+        frame: names, picture sizes and the world's axes.
+        views: the cameras that were adjusted, as indices of all.
+        adjusted: the adjustment.
+        precision: its expected errors.
+        word: its quality.
+
+    Returns:
+        The rig in the world.
+    """
+    state = adjusted.state
+    positions = state.positions
+    cameras: list[RigCamera | None] = [None] * len(frame.ids)
+    # Times count from the first known camera.
+    base = state.offsets[0]
+    for i, v in enumerate(views):
+        width, height = frame.sizes[v]
+        cameras[v] = RigCamera(
+            id=frame.ids[v],
+            model=CameraModel(
+                focal=float(np.exp(state.log_focal[i])),
+                principal=frame.knowledge.cameras[v].principal,
+                k1=float(state.k1[i]),
+                width=width,
+                height=height,
+            ),
+            rotation=state.rotations[i],
+            position=positions[i],
+            time_offset_s=float(state.offsets[i] - base),
+            covariance=precision.cameras[i],
+            noise=float(adjusted.noise[i]),
+        )
+    rig = Rig(
+        cameras=tuple(cameras),
+        expected_error_mm=precision.expected_mm,
+        quality=word,
+        levelled=False,
+        body_height_m=frame.knowledge.stature,
+        bone_lengths=state.bones.copy(),
+        rig_error_mm=precision.rig_mm,
+    )
+    return frame.settle(rig, state.points)

@@ -1,0 +1,133 @@
+"""From one answer a view to one skeleton: rotations between the views, weighted mean, level.
+
+Every view answers in its own camera axes for the same instants, so two views' answers differ by
+the rotation between their cameras. The rotations are averaged over the last half minute of
+motion; cameras hardly move, people do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.procrustes import rotation_from_correlation, synchronise_rotations
+
+Floats = npt.NDArray[np.float64]
+
+_MEMORY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FusedPose:
+    """One skeleton from all views.
+
+    Attributes:
+        joints: (17, 3) root-relative, in the reference view's camera axes, body units.
+        sigma: (17,) expected distance from the truth, body units.
+        rotations: (V, 3, 3) from each view's axes to the reference view's; NaN where unknown.
+        reference: which view is the reference: the first of the configuration, or, until that
+            one has seen the person together with another, the first that has seen them.
+    """
+
+    joints: Floats
+    sigma: Floats
+    rotations: Floats
+    reference: int
+
+
+class ViewFusion:
+    """Keeps the rotations between the views and fuses their answers."""
+
+    def __init__(self, views: int) -> None:
+        """Starts knowing nothing.
+
+        Args:
+            views: number of cameras.
+        """
+        self._views = views
+        self._correlations = np.zeros((views, views, 3, 3))
+        self._weights = np.zeros((views, views))
+        self._last_ns: int | None = None
+        self._reference: int | None = None
+
+    def reset(self) -> None:
+        """Forgets the rotations (the cameras were moved)."""
+        self._correlations[:] = 0
+        self._weights[:] = 0
+        self._last_ns = None
+        self._reference = None
+
+    def update(
+        self,
+        time_ns: int,
+        joints: npt.NDArray[np.floating],
+        sigma: npt.NDArray[np.floating],
+        present: npt.NDArray[np.bool_],
+    ) -> FusedPose | None:
+        """Takes the views' answers for one instant.
+
+        Args:
+            time_ns: the instant.
+            joints: (V, 17, 3) root-relative, each in its view's axes, body units.
+            sigma: (V, 17) expected distances from the truth.
+            present: (V,) which views answered from real sightings.
+
+        Returns:
+            The fused skeleton; None where no view is present whose rotation is known.
+        """
+        weight = present[:, None] / np.maximum(np.asarray(sigma, np.float64), 1e-3) ** 2
+        points = np.asarray(joints, np.float64)
+        self._remember(time_ns, points, weight, present)
+        if self._reference is None:
+            if not present.any():
+                return None
+            self._reference = int(np.flatnonzero(present)[0])
+        pairs = rotation_from_correlation(self._correlations)
+        rotations = synchronise_rotations(pairs, self._weights, self._reference)
+        first = int(np.flatnonzero(~np.isnan(rotations[:, 0, 0]))[0])
+        if first < self._reference:
+            self._reference = first
+            rotations = synchronise_rotations(pairs, self._weights, first)
+        known = present & ~np.isnan(rotations[:, 0, 0])
+        if not known.any():
+            return None
+        turned = np.einsum("vij,vkj->vki", rotations[known], points[known])
+        w = weight[known][..., None]
+        fused = (turned * w).sum(0) / w.sum(0)
+        spread = _spread(turned, fused, w)
+        # Views share some of their error, so it does not fall with their number as fast as
+        # that of independent measurements would.
+        own = 1 / np.sqrt(w[..., 0].sum(0)) * np.sqrt(1 + 0.5 * (known.sum() - 1))
+        return FusedPose(fused, np.maximum(own, spread), rotations, self._reference)
+
+    def _remember(
+        self, time_ns: int, points: Floats, weight: Floats, present: npt.NDArray[np.bool_]
+    ) -> None:
+        if self._last_ns is not None:
+            elapsed = max(0.0, (time_ns - self._last_ns) * 1e-9)
+            keep = np.exp(-elapsed / _MEMORY_S)
+            self._correlations *= keep
+            self._weights *= keep
+        self._last_ns = time_ns
+        for i in range(self._views):
+            for j in range(i + 1, self._views):
+                if not (present[i] and present[j]):
+                    continue
+                w = 2 / (1 / weight[i] + 1 / weight[j])
+                block = np.einsum("k,ka,kb->ab", w, points[i], points[j])
+                self._correlations[i, j] += block
+                self._correlations[j, i] += block.T
+                self._weights[i, j] += w.sum()
+                self._weights[j, i] += w.sum()
+
+
+def _spread(turned: Floats, fused: Floats, weight: Floats) -> Floats:
+    """(17,) how far the views' answers lie apart, as the standard error of their mean."""
+    count = len(turned)
+    if count < 2:
+        return np.zeros(fused.shape[0])
+    square = ((turned - fused) ** 2).sum(-1, keepdims=True)
+    mean = (square * weight).sum(0) / weight.sum(0)
+    return np.asarray(np.sqrt(mean[..., 0] / (count - 1)))

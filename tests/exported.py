@@ -1,0 +1,64 @@
+"""Networks exported once a test process, because an export takes seconds."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from engines.export import Precision, save_onnx, to_half, to_onnx
+from engines.networks.catalog import build, save_network
+from engines.networks.engine_network import EngineNetwork
+from tools.bench.sample_networks import enliven, make_sample
+
+# Small versions of the big networks: the same layers and operators, fewer or narrower of them.
+SMALL = {
+    "cpn-small": ("cpn", {"depth": 50, "height": 64, "width": 64}),
+    "dsvtformer-small": (
+        "dsvtformer",
+        {"frames": 3, "pose_ratio": 8, "image_ratio": 8, "depth": 1},
+    ),
+    "rig-lifter-small": (
+        "rig_lifter",
+        {"context": True, "frames": 3, "width": 32, "depth": 1, "context_channels": 8},
+    ),
+}
+
+
+@cache
+def make(name: str) -> EngineNetwork:
+    """A network whose outputs have a life-like size, always with the same weights."""
+    if name in SMALL:
+        torch.manual_seed(0)
+        return enliven(build(*SMALL[name]))
+    return make_sample(name)
+
+
+def exported(name: str, precision: Precision = "fp32") -> Path:
+    """The network's ``.onnx`` file; its ``.safetensors`` file lies beside it."""
+    return _exported(name, precision)
+
+
+@cache
+def _exported(name: str, precision: Precision) -> Path:
+    folder = _folder()
+    path = folder / f"{name}-{precision}.onnx"
+    if precision == "fp16":
+        import onnx
+
+        save_onnx(to_half(onnx.load(exported(name))), path)
+    else:
+        save_onnx(to_onnx(make(name)), path)
+        save_network(make(name), path.with_suffix(".safetensors"))
+    return path
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="dsvt-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

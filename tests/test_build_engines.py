@@ -1,0 +1,99 @@
+"""``python -m tools.build_engines`` on a machine without TensorRT, and the benchmark of engines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engines.backends.device import tensorrt_obstacle
+from engines.networks.catalog import save_network
+from marker_networks import marker_detector
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+without_tensorrt = pytest.mark.skipif(tensorrt_obstacle() is None, reason="TensorRT can run here")
+
+
+def run(module: str, *arguments: str | Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=REPOSITORY,
+        env={**os.environ, "DSVT_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@without_tensorrt
+def test_weights_are_exported_and_timed(tmp_path: Path) -> None:
+    weights = tmp_path / "weights" / "marker.safetensors"
+    weights.parent.mkdir()
+    save_network(marker_detector(), weights)
+    done = run("tools.build_engines", "--network", "marker", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "TensorRT cannot run here" in done.stdout
+    assert "exported" in done.stdout and "ONNX Runtime" in done.stdout
+    assert weights.with_suffix(".onnx").is_file()
+    again = run("tools.build_engines", "--network", "marker", cache=tmp_path)
+    assert "as it is" in again.stdout
+
+
+@without_tensorrt
+def test_the_demos_networks_are_ready(tmp_path: Path) -> None:
+    done = run("tools.build_engines", "--config", "configs/demo.yaml", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "ONNX Runtime" in done.stdout
+
+
+@without_tensorrt
+def test_asking_for_tensorrt_without_it_is_an_error(tmp_path: Path) -> None:
+    config = tmp_path / "trt.yaml"
+    demo = (REPOSITORY / "configs" / "demo.yaml").read_text(encoding="utf-8")
+    kept = [line for line in demo.splitlines() if not line.startswith("engine:")]
+    config.write_text("\n".join([*kept, "engine: tensorrt"]) + "\n", encoding="utf-8")
+    done = run("tools.build_engines", "--config", config, cache=tmp_path)
+    assert done.returncode == 2
+    assert "asks for engine tensorrt, but there is" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "say what to build"),
+        (("--network", "yolov9"), "network 'yolov9' is neither in"),
+        (("--network", "no/such.onnx"), "network not found: no/such.onnx"),
+        (("--network", "lifter", "--precision", "int4"), "--precision must be fp16 or fp32"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    done = run("tools.build_engines", *arguments, cache=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_benchmark_reports_every_engine(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    arguments = ("engines", "--network", "lifter", "--repeats", "3", "--json", report)
+    done = run("tools.bench", *arguments, cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(report.read_text(encoding="utf-8"))
+    engines = [row["engine"] for row in data["figures"]]
+    assert any(name.startswith("torch") for name in engines)
+    assert any(name.startswith("ONNX Runtime") for name in engines)
+    for row in data["figures"]:
+        assert row["ms"] > 0 and row["gmac"] > 0.01
+        if row["precision"] == "fp32":
+            assert row["difference"] <= 1e-3
+
+
+def test_the_benchmark_names_unknown_networks(tmp_path: Path) -> None:
+    done = run("tools.bench", "engines", "--network", "resnet", cache=tmp_path)
+    assert done.returncode == 2
+    assert "unknown network 'resnet' (known: lifter, " in done.stderr

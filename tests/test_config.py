@@ -1,0 +1,136 @@
+"""Every mistake in a configuration is one line that names its place and what would be right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.config import load_config
+from engines.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+GOOD = """\
+body_height_m: 1.8
+cameras:
+  - id: left
+    source: {kind: webcam, device: 0}
+  - id: right
+    source:
+      kind: file
+      path: clip.mp4
+front_end:
+  kind: blazepose
+"""
+
+
+def _load(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    load_config(path)
+
+
+def _error(tmp_path: Path, text: str) -> str:
+    with pytest.raises(UserError) as caught:
+        _load(tmp_path, text)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_good_file_is_read_and_paths_are_relative_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD)
+    config = load_config(path)
+    assert [c.id for c in config.cameras] == ["left", "right"]
+    source = config.cameras[1].source
+    assert source.kind == "file"
+    assert source.path == tmp_path / "clip.mp4"
+    assert config.lifter.weights.name == "lifter.onnx"
+    assert config.lifter.weights.is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("body_height_m: 1.8", "body_hight_m: 1.8", ["c.yaml:1", "did you mean 'body_height_m'"]),
+        ("body_height_m: 1.8", "body_height_m: tall", ["c.yaml:1", "body_height_m", "'tall'"]),
+        ("body_height_m: 1.8", "body_height_m: 18", ["c.yaml:1", "body_height_m", "less than"]),
+        ("device: 0", "devise: 0", ["c.yaml:4", "cameras[0].source.de"]),
+        ("device: 0", "device: 0, width: -5", ["c.yaml:4", "cameras[0].source.width", "-5"]),
+        ("device: 0", "device: [1]", ["c.yaml:4", "cameras[0].source.device"]),
+        ("kind: webcam", "kind: webcan", ["c.yaml:4", "did you mean 'webcam'"]),
+        ("kind: webcam, ", "", ["c.yaml:4", "kind"]),
+        ("id: right", "id: left", ["two cameras are called 'left'"]),
+        ("id: right", "id: a/b", ["c.yaml:5", "cameras[1].id"]),
+        ("kind: blazepose", "kind: blazpose", ["c.yaml:10", "front_end.kind", "blazepose"]),
+        ("kind: blazepose", "knd: blazepose", ["c.yaml:10", "did you mean 'kind'"]),
+        ("cameras:", "cams:", ["did you mean 'cameras'"]),
+        ("      path: clip.mp4\n", "", ["cameras[1].source.path", "missing"]),
+        ("path: clip.mp4", "path: clip.mp4\n      pace: fast", ["c.yaml:9", "pace", "'fast'"]),
+        ("path: clip.mp4", "path: clip.mp4\n      pace: as_consumed", ["for all cameras or for"]),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+    assert old in GOOD
+    message = _error(tmp_path, GOOD.replace(old, new, 1))
+    for word in words:
+        assert word in message
+
+
+def test_too_many_cameras_are_refused(tmp_path: Path) -> None:
+    cameras = "".join(f"  - {{id: c{k}, source: {{kind: synthetic}}}}\n" for k in range(9))
+    assert "cameras" in _error(tmp_path, "cameras:\n" + cameras)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- 1\n", "cameras: [\n", "a: b: c\n", "cameras: !!python/object:os.system x\n"]
+)
+def test_what_is_no_configuration_is_refused(tmp_path: Path, text: str) -> None:
+    assert "c.yaml" in _error(tmp_path, text)
+
+
+def test_a_missing_file_a_folder_and_a_picture_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such configuration file"):
+        load_config(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_config(tmp_path)
+    picture = tmp_path / "p.yaml"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n\xff\xfe")
+    with pytest.raises(UserError, match="not a text file"):
+        load_config(picture)
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    assert "nested too deeply" in _error(tmp_path, "[" * 20000)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.text(max_size=200))
+def test_any_text_is_read_or_refused_with_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    try:
+        load_config(path)
+    except UserError as error:
+        assert "\n" not in str(error).replace(str(path), "")
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in CONFIGS.glob("*.yaml")))
+def test_the_configurations_that_ship_are_valid(name: str) -> None:
+    load_config(CONFIGS / name)
+
+
+def test_the_demo_starts_each_video_at_its_own_phase() -> None:
+    clip = yaml.safe_load((CONFIGS.parent / "capture" / "clips" / "walk" / "clip.yaml").read_text())
+    starts = {camera["file"]: camera["start_s"] for camera in clip["cameras"]}
+    config = load_config(CONFIGS / "demo.yaml")
+    assert config.body_height_m == pytest.approx(clip["stature_m"])
+    for camera in config.cameras:
+        assert camera.source.kind == "file"
+        # A file's own times begin at 0; a negative start puts them where they were on the clock.
+        assert -camera.source.start_s == pytest.approx(starts[camera.source.path.name], abs=1e-6)

@@ -1,0 +1,158 @@
+"""Whole runs of the live application with fake cameras: real processes, sockets, networks."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from live_runs import family, named, run_app, running_app, synthetic, wait_for, write_config
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("pipeline", "camera.c0", "camera.c1", "viewer", "recorder")
+
+
+def _error_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    return lines[0]
+
+
+def test_a_run_with_faulty_cameras_ends_with_a_report_and_leaves_nothing_behind(
+    short_tmp: Path,
+) -> None:
+    cameras = [
+        synthetic(phase_ms=0, jitter_ms=4),
+        synthetic(phase_ms=9, drop=0.2, seed=1),
+        synthetic(phase_ms=17, hang_at_s=4, hang_for_s=1.5, seed=2),
+        synthetic(phase_ms=25, fps=10, freeze_at_s=5, freeze_for_s=4, seed=3),
+        synthetic(phase_ms=3, fail_at_s=4, fail_for_s=1.5, seed=4),
+    ]
+    config = write_config(short_tmp, cameras)
+    done = run_app(
+        short_tmp, "live", "--config", config, "--headless", "--seconds", "12",
+        "--report", short_tmp / "r.json", "--record", short_tmp / "t.mcap",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((short_tmp / "r.json").read_text())
+    assert report["sets"] > 20
+    assert report["rate_hz"] > 1
+    assert report["latency_ms"]["p50"] <= report["latency_ms"]["p99"]
+    assert set(report["cameras"]) == {"c0", "c1", "c2", "c3", "c4"}
+    for camera in report["cameras"].values():
+        assert set(camera) >= {"fps", "frames", "dropped", "reconnects", "skew_ms_p95"}
+        assert camera["frames"] > 0
+    assert report["cameras"]["c1"]["dropped"] > 0
+    assert report["cameras"]["c4"]["reconnects"] >= 1
+    assert report["stages_ms"]["front_end"] > 0
+    assert report["completeness"] == 0  # nobody is in a test picture, and none is made up
+    assert {"front_end", "lifter", "engine"} <= set(report)
+    assert (short_tmp / "t.mcap").stat().st_size > 1000
+    assert family(short_tmp) == []
+    assert list((short_tmp / "r").iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_one_to_eight_cameras(short_tmp: Path, count: int) -> None:
+    config = write_config(short_tmp, [synthetic(seed=k, phase_ms=4 * k) for k in range(count)])
+    report_file = short_tmp / "r.json"
+    done = run_app(
+        short_tmp, "live", "--config", config, "--headless", "--seconds", "4",
+        "--report", report_file,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(report_file.read_text())
+    assert len(report["cameras"]) == count
+    assert report["sets"] > 3
+
+
+def test_killed_processes_come_back_and_ctrl_c_ends_everything_soon(short_tmp: Path) -> None:
+    config = write_config(short_tmp, [synthetic(), synthetic(phase_ms=15)])
+    with running_app(
+        short_tmp, "live", "--config", config, "--headless", "--record", short_tmp / "t.mcap"
+    ) as app:
+        for part in PARTS:
+            wait_for(lambda part=part: named(short_tmp, part) is not None, f"start of {part}")
+        wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        for part in PARTS:
+            victim = named(short_tmp, part)
+            assert victim is not None
+            victim.kill()
+            wait_for(
+                lambda part=part, old=victim.pid: (
+                    (p := named(short_tmp, part)) is not None and p.pid != old
+                ),
+                f"return of {part}",
+            )
+        assert app.poll() is None
+        began = time.monotonic()
+        app.send_signal(signal.SIGINT)
+        app.wait(20)
+        assert time.monotonic() - began < 8  # two seconds, on a machine that is not busy
+        assert app.returncode == 0
+    wait_for(lambda: family(short_tmp) == [], "end of every process", 5)
+
+
+def test_when_the_supervisor_is_killed_its_processes_end_too(short_tmp: Path) -> None:
+    config = write_config(short_tmp, [synthetic()])
+    with running_app(short_tmp, "live", "--config", config, "--headless") as app:
+        wait_for(lambda: named(short_tmp, "pipeline") is not None, "start")
+        wait_for(lambda: named(short_tmp, "camera.c0") is not None, "start")
+        app.kill()
+        app.wait(10)
+        wait_for(lambda: family(short_tmp) == [], "end of every process", 15)
+
+
+def test_a_missing_video_is_one_line(short_tmp: Path) -> None:
+    config = write_config(short_tmp, [{"kind": "file", "path": "nowhere.mp4"}, synthetic()])
+    done = run_app(short_tmp, "live", "--config", config, "--headless", "--seconds", "5")
+    assert "nowhere.mp4" in _error_line(done)
+    assert family(short_tmp) == []
+
+
+def test_a_recording_is_never_overwritten(short_tmp: Path) -> None:
+    config = write_config(short_tmp, [synthetic()])
+    kept = short_tmp / "t.mcap"
+    kept.write_bytes(b"precious")
+    done = run_app(short_tmp, "live", "--config", config, "--record", kept)
+    assert "t.mcap" in _error_line(done)
+    assert kept.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "swapped", "missing", "no description"])
+def test_wrong_weights_are_one_line(short_tmp: Path, damage: str) -> None:
+    good = (ROOT / "weights" / "lifter.onnx").read_bytes()
+    weights = short_tmp / "lifter.onnx"
+    weights.write_bytes(good[: len(good) // 2] if damage == "truncated" else good)
+    (short_tmp / "lifter.json").write_bytes((ROOT / "weights" / "lifter.json").read_bytes())
+    if damage == "swapped":
+        weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "no description":
+        (short_tmp / "lifter.json").write_text("[]")
+    config = write_config(short_tmp, [synthetic()], lifter={"weights": str(weights)})
+    done = run_app(short_tmp, "live", "--config", config, "--headless", "--seconds", "5")
+    assert "lifter." in _error_line(done)
+
+
+def test_mistakes_on_the_command_line_are_one_line(short_tmp: Path) -> None:
+    done = run_app(short_tmp, "live", "--config", short_tmp / "absent.yaml")
+    assert "no such configuration file" in _error_line(done)
+    done = run_app(short_tmp, "replay", short_tmp / "absent.mcap")
+    assert "absent.mcap" in _error_line(done)
+    done = run_app(short_tmp, "live", "--seconds", "-3")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def _poses_recorded(folder: Path) -> int:
+    """Size of what has been recorded so far beyond the head of the file."""
+    file = folder / "t.mcap"
+    return max(0, file.stat().st_size - 20_000) if file.exists() else 0

@@ -1,0 +1,135 @@
+"""Replay as a real process: what was recorded comes back on the same topics, unchanged."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.bus import Subscriber
+from app.clock import now_ns, take_anchor
+from app.messages import Previews
+from app.recording.durable_file import DurableFile
+from app.recording.writer import RecordingHead, RecordingWriter
+from app.replay_process import blank_previews
+from app.run_spec import RunSpec
+from app.topics import Topic
+from tests.staged_run import PATIENCE_S, StagedRun, config, joints2d, pose, staged, status
+
+MODULE, NAME = "app.replay_process", "replay"
+
+
+def _recording(path: Path, count: int, step_ms: float) -> list[Any]:
+    head = RecordingHead(RunSpec(mode="live", config=config(path.parent)), take_anchor(), now_ns())
+    file = DurableFile(path)
+    writer = RecordingWriter(file, head)
+    sent: list[Any] = []
+    for index in range(count):
+        at_ns = head.epoch_ns + round(index * step_ms * 1e6)
+        for topic, message in (
+            (Topic.JOINTS2D, joints2d(index)),
+            (Topic.POSES, pose(index, missing=(16,) if index % 4 == 0 else ())),
+            (Topic.PIPELINE_STATUS, status(index)),
+        ):
+            writer.add(topic, message, at_ns)
+            sent.append(message)
+    writer.finish()
+    file.close()
+    return sent
+
+
+def _spec(tmp_path: Path, replay: Path, speed: float = 1.0) -> RunSpec:
+    return RunSpec(mode="replay", config=config(tmp_path), replay=replay, replay_speed=speed)
+
+
+def _finish(run: StagedRun, subscribers: dict[Topic, Subscriber[Any]]) -> dict[Topic, list[Any]]:
+    heard: dict[Topic, list[Any]] = {topic: [] for topic in subscribers}
+    limit = time.monotonic() + PATIENCE_S
+    while run.process.poll() is None and time.monotonic() < limit:
+        run.cast.say()
+        for topic, subscriber in subscribers.items():
+            heard[topic].extend(subscriber.drain())
+        time.sleep(0.01)
+    for topic, subscriber in subscribers.items():
+        heard[topic].extend(subscriber.drain())
+        subscriber.close()
+    return heard
+
+
+def _subscribe(run: StagedRun) -> dict[Topic, Subscriber[Any]]:
+    wanted = (Topic.POSES, Topic.JOINTS2D, Topic.PIPELINE_STATUS, Topic.PREVIEWS)
+    return {topic: Subscriber(run.run_dir, topic) for topic in wanted}
+
+
+def test_the_same_poses_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "take.mcap"
+    sent = _recording(path, 40, 50.0)
+    with staged(_spec(tmp_path, path), MODULE, NAME, (Topic.RUN_STATE,)) as run:
+        subscribers = _subscribe(run)
+        run.ready()
+        begun = time.monotonic()
+        heard = _finish(run, subscribers)
+        took_s = time.monotonic() - begun
+        assert run.process.returncode == 0
+    for topic in (Topic.POSES, Topic.JOINTS2D):
+        kind = topic.info.message
+        wanted = [message for message in sent if isinstance(message, kind)]
+        assert [received.message for received in heard[topic]] == wanted
+    assert heard[Topic.PIPELINE_STATUS]
+    assert took_s >= 39 * 0.05, "it was played too fast"
+    previews: list[Previews] = [received.message for received in heard[Topic.PREVIEWS]]
+    assert previews and len(previews[0].parts) == 2
+    payload = heard[Topic.PREVIEWS][0].payload
+    part = previews[0].parts[0]
+    assert payload.nbytes >= part.offset + part.width * part.height * 3
+    assert part.width / part.height == pytest.approx(640 / 480, rel=0.02)
+
+
+def test_speed_and_a_file_without_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "take.mcap"
+    sent = _recording(path, 40, 1000.0)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * 0.97)])  # the index is gone, the chunk is not
+    with staged(_spec(tmp_path, path, speed=50.0), MODULE, NAME, (Topic.RUN_STATE,)) as run:
+        subscribers = _subscribe(run)
+        run.ready()
+        begun = time.monotonic()
+        heard = _finish(run, subscribers)
+        assert time.monotonic() - begun < 39.0, "it was not played faster"
+        assert run.process.returncode == 0
+    poses = [message for message in sent if isinstance(message, Topic.POSES.info.message)]
+    assert [received.message for received in heard[Topic.POSES]] == poses
+
+
+def test_it_waits_for_the_run_and_stops_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "take.mcap"
+    _recording(path, 3, 100_000.0)
+    with staged(_spec(tmp_path, path), MODULE, NAME, (Topic.RUN_STATE,)) as run:
+        subscribers = _subscribe(run)
+        run.ready()
+        run.cast.say("starting")
+        time.sleep(0.5)
+        assert subscribers[Topic.POSES].latest() is None, "it began before the run did"
+        assert run.stop() == 0
+        for subscriber in subscribers.values():
+            subscriber.close()
+
+
+def test_what_is_not_a_recording_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "take.mcap"
+    path.write_bytes(b"nothing of the kind")
+    with staged(_spec(tmp_path, path), MODULE, NAME, (Topic.RUN_STATE,)) as run:
+        assert run.process.wait(PATIENCE_S) == 2
+        told = (run.run_dir / "replay.error").read_text()
+    assert "not a recording" in told and "\n" not in told.strip()
+
+
+def test_blank_previews_share_one_canvas_and_skip_missing_views() -> None:
+    joints = joints2d(4)
+    previews, pixels = blank_previews(joints, 320)
+    assert [part.camera for part in previews.parts] == ["cam0"]
+    assert len(pixels) == 320 * 240 * 3
+    assert previews.parts[0].scale == 0.5
+    assert previews.joints2d == joints

@@ -1,0 +1,79 @@
+"""Reading a view's joints at any instant."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.tracks import JointTrack, to_half_widths, to_pixels, window_times
+
+MS = 1_000_000
+
+
+def _linear(time_ns: int, speed: np.ndarray) -> np.ndarray:
+    joints = np.ones((17, 3), np.float32)
+    joints[:, :2] = speed * (time_ns * 1e-9)
+    joints[:, 2] = 0.8
+    return joints
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(10, 120), min_size=4, max_size=30),
+    st.integers(0, 1000),
+)
+def test_a_joint_in_straight_motion_is_read_exactly(gaps_ms: list[int], seed: int) -> None:
+    speed = np.random.default_rng(seed).normal(0, 0.5, (17, 2))
+    track = JointTrack(span_s=10)
+    times = np.cumsum([0, *gaps_ms]) * MS
+    for t in times:
+        track.add(int(t), _linear(int(t), speed))
+    wanted = np.linspace(times[0], times[-1] + 30 * MS, 27).astype(np.int64)
+    out = track.sample(wanted)
+    assert (out[..., 2] == np.float32(0.8)).all()
+    expected = speed[None] * (wanted * 1e-9)[:, None, None]
+    np.testing.assert_allclose(out[..., :2], expected, atol=2e-4)
+
+
+def test_far_from_any_sighting_a_joint_is_missing() -> None:
+    track = JointTrack()
+    track.add(0, _linear(0, np.zeros((17, 2))))
+    track.add(1000 * MS, _linear(0, np.zeros((17, 2))))
+    out = track.sample(np.array([-100, -20, 20, 500, 980, 1000, 1020, 1100]) * MS)
+    known = [False, True, True, False, True, True, True, False]
+    assert (out[:, 0, 2] > 0).tolist() == known
+
+
+def test_one_missing_joint_does_not_touch_the_others() -> None:
+    track = JointTrack()
+    for k in range(10):
+        joints = _linear(k * 33 * MS, np.ones((17, 2)))
+        if k == 5:
+            joints[3] = 0
+        track.add(k * 33 * MS, joints)
+    out = track.sample(np.array([5 * 33 * MS]))
+    np.testing.assert_allclose(out[0, 3], out[0, 4], atol=1e-5)
+
+
+def test_an_older_picture_is_ignored() -> None:
+    track = JointTrack()
+    track.add(100, _linear(0, np.zeros((17, 2))))
+    track.add(50, _linear(0, np.ones((17, 2))))
+    assert track.newest_ns == 100
+
+
+def test_window_times_end_at_the_newest() -> None:
+    times = window_times(10**15 + 7, 27, 30.0)
+    assert times[-1] == 10**15 + 7
+    assert np.all(np.abs(np.diff(times) - 1e9 / 30) <= 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(16, 4000), st.integers(16, 4000), st.integers(0, 1000))
+def test_units_go_there_and_back(width: int, height: int, seed: int) -> None:
+    points = np.random.default_rng(seed).uniform(0, 1, (17, 3)).astype(np.float32)
+    points[:, 0] *= width
+    points[:, 1] *= height
+    back = to_pixels(to_half_widths(points, width, height), width, height)
+    np.testing.assert_allclose(back, points, atol=width * 1e-6 + 1e-3)

@@ -1,0 +1,1 @@
+"""Commands for people: cameras, training, benchmarks, the synthetic studio."""

@@ -1,0 +1,125 @@
+"""The whole chain of networks on one device: sets a second, and time from pictures to pose."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engines.backends.base import DescribedBackend
+from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
+from engines.backends.torch_backend import TorchBackend
+from engines.backends.validation import default_threads
+from engines.device_chain import DeviceChain
+from tools.bench.engine_candidates import exports
+from tools.bench.sample_networks import make_sample
+
+FULL_SIZE: Final = ("yolov3", "cpn50-384x288", "dsvtformer")
+LIGHT: Final = ("light-detector", "light-cpn", "lifter")
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFigures:
+    """What was measured; times in milliseconds."""
+
+    networks: tuple[str, ...]
+    engines: tuple[str, ...]
+    pictures: str
+    sets: int
+    sets_per_second: float
+    ms_p50: float
+    ms_p99: float
+    load: float
+
+
+def measure(
+    names: tuple[str, ...], sets: int, width: int, height: int, precision: str
+) -> ChainFigures:
+    """Runs the chain on four views of noise, set after set, as fast as it goes.
+
+    Args:
+        names: detector, 2D pose network and lifter.
+        sets: how many are timed, after some that are not.
+        width: of the pictures.
+        height: of the pictures.
+        precision: ``fp16`` or ``fp32``, on a GPU.
+    """
+    backends = [_open(name, precision) for name in names]
+    chain = DeviceChain(backends[0], backends[1], backends[2], 4)
+    generator = np.random.default_rng(0)
+    pictures = [
+        [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(4)]
+        for _ in range(4)
+    ]
+    for images in pictures[:3]:
+        chain.process(images)
+    times: list[float] = []
+    for index in range(sets):
+        start = time.perf_counter()
+        chain.process(pictures[index % len(pictures)])
+        times.append(1e3 * (time.perf_counter() - start))
+    return ChainFigures(
+        networks=names,
+        engines=tuple(backend.provider for backend in backends),
+        pictures=f"4 × {width}×{height}",
+        sets=sets,
+        sets_per_second=1e3 / statistics.mean(times),
+        ms_p50=statistics.median(times),
+        ms_p99=float(np.percentile(times, 99)),
+        load=psutil.getloadavg()[0],
+    )
+
+
+def _open(name: str, precision: str) -> DescribedBackend:
+    """The network on the best engine that is here; TensorRT engines are built where they can be."""
+    network = make_sample(name)
+    single, half = exports(name, network)
+    path = half if precision == "fp16" and find_gpu() is not None else single
+    if tensorrt_obstacle() is None:
+        from engines.backends.tensorrt_backend import TensorRtBackend
+        from engines.backends.tensorrt_build import build_engine
+
+        build_engine(path)
+        return TensorRtBackend(path)
+    if find_gpu() is not None and "cuda" in available_providers():
+        return OnnxRuntimeBackend(path, None, "cuda")
+    if find_gpu() is not None and torch_cuda_version() is not None:
+        return TorchBackend(network, None, "cuda:0", half=precision == "fp16")
+    return OnnxRuntimeBackend(path, default_threads())
+
+
+def chain(
+    light: Annotated[
+        bool | None, typer.Option("--light/--full-size", help="Which networks.")
+    ] = None,
+    sets: Annotated[int, typer.Option(min=3)] = 50,
+    width: Annotated[int, typer.Option(min=64)] = 640,
+    height: Annotated[int, typer.Option(min=48)] = 480,
+    precision: Annotated[str, typer.Option(help="fp16 or fp32, on a GPU.")] = "fp16",
+    json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
+) -> None:
+    """Measure detector, 2D pose and lifter together, from pictures to pose."""
+    small = find_gpu() is None if light is None else light
+    figures = measure(LIGHT if small else FULL_SIZE, sets, width, height, precision)
+    table = Table(title=f"{' + '.join(figures.networks)}, {figures.pictures}")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_row("sets a second", f"{figures.sets_per_second:.1f}")
+    table.add_row("pictures → pose, p50", f"{figures.ms_p50:.1f} ms")
+    table.add_row("pictures → pose, p99", f"{figures.ms_p99:.1f} ms")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for name, engine in zip(figures.networks, figures.engines, strict=True):
+        console.print(f"{name}: {engine}", markup=False)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")

@@ -1,0 +1,113 @@
+"""The back ends that a network is measured on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import psutil
+import torch
+
+from engines.backends.base import Array, DescribedBackend
+from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, Provider, available_providers
+from engines.backends.torch_backend import TorchBackend
+from engines.export import save_onnx, to_half, to_onnx
+from engines.networks.engine_network import EngineNetwork
+from engines.weights_cache import cache_folder
+from tools.bench.sample_networks import make_sample
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A back end under measurement, and by how much opening it made memory grow."""
+
+    backend: DescribedBackend
+    memory_mb: float
+
+
+def open_all(
+    name: str,
+    network: EngineNetwork,
+    inputs: dict[str, Array],
+    threads: int,
+    note: Callable[[str], None],
+) -> list[Candidate]:
+    """Plain torch eager first, then everything else that is present."""
+    single, half = exports(name, network)
+    found = [_opened(lambda: TorchBackend(network, threads, channels_last=False), inputs)]
+    copy = make_sample(name)
+    found.append(_opened(lambda: TorchBackend(copy, threads), inputs))
+    found.append(_opened(lambda: OnnxRuntimeBackend(single, threads), inputs))
+    if find_gpu() is None:
+        # A CPU only converts half precision back; it is run for the sake of the difference.
+        found.append(_opened(lambda: OnnxRuntimeBackend(half, threads), inputs))
+        return found
+    if torch_cuda_version() is not None:
+        for fp16 in (False, True):
+            on_gpu = make_sample(name)
+            found.append(
+                _opened(lambda c=on_gpu, h=fp16: TorchBackend(c, threads, "cuda:0", h), inputs)  # type: ignore[misc]
+            )
+    providers: tuple[Provider, ...] = tuple(p for p in available_providers() if p != "cpu")
+    for provider in providers:
+        for path in (single, half):
+            found.append(
+                _opened(lambda p=path, v=provider: OnnxRuntimeBackend(p, threads, v), inputs)  # type: ignore[misc]
+            )
+    if tensorrt_obstacle() is None:
+        from engines.backends.tensorrt_backend import TensorRtBackend
+        from engines.backends.tensorrt_build import build_engine
+
+        for path in (single, half):
+            build_engine(path, lambda phase, share: note(f"{name}: {phase} {share:.0%}"))
+            found.append(_opened(lambda p=path: TensorRtBackend(p), inputs))  # type: ignore[misc]
+    return found
+
+
+def _opened(make: Callable[[], DescribedBackend], inputs: dict[str, Array]) -> Candidate:
+    process = psutil.Process()
+    on_gpu = torch.cuda.is_available()
+    before = torch.cuda.mem_get_info()[0] if on_gpu else process.memory_info().rss
+    backend = make()
+    backend.run(inputs)
+    if backend.device == "cpu":
+        grown = process.memory_info().rss - before if not on_gpu else 0
+    else:
+        grown = before - torch.cuda.mem_get_info()[0]
+    return Candidate(backend, max(0, grown) / 2**20)
+
+
+def exports(name: str, network: EngineNetwork) -> tuple[Path, Path]:
+    """Both exports, kept in the cache as long as the code and the weights are the same."""
+    digest = hashlib.sha256()
+    sources = Path(__file__).resolve().parents[2] / "engines"
+    for source in sorted((*(sources / "networks").glob("*.py"), sources / "export.py")):
+        digest.update(source.read_bytes())
+    for tensor in network.inner.state_dict().values():
+        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    folder = cache_folder().parent / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"{name}-{digest.hexdigest()[:12]}"
+    single, half = folder / f"{stem}.onnx", folder / f"{stem}.fp16.onnx"
+    if not single.is_file():
+        for old in folder.glob(f"{name}-????????????.*onnx"):
+            old.unlink()
+        save_onnx(to_onnx(network), single)
+    if not half.is_file():
+        save_onnx(to_half(onnx.load(single)), half)
+    return single, half
+
+
+def sample_inputs(network: EngineNetwork, views: int) -> dict[str, Array]:
+    """Random inputs between 0 and 1, masks all 1; always the same."""
+    generator = np.random.default_rng(0)
+    inputs: dict[str, Array] = {}
+    for port in network.info.inputs:
+        value = generator.uniform(0, 1, port.sized(views)).astype(np.float32)
+        inputs[port.name] = np.ones_like(value) if port.name.endswith("mask") else value
+    return inputs

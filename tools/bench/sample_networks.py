@@ -1,0 +1,71 @@
+"""Networks with weights good enough to measure with: the shipped ones, or life-like random ones.
+
+Random weights are scaled so that values keep their size from layer to layer, as trained ones do;
+otherwise everything would fade to zero, and all engines would agree.
+"""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from engines.model_files import SHIPPED_FOLDER
+from engines.networks.catalog import build, build_named, fill
+from engines.networks.darknet import ConvolutionLayer, Darknet
+from engines.networks.engine_network import EngineNetwork
+
+
+def make_sample(name: str) -> EngineNetwork:
+    """A network of the catalogue, or ``lifter`` for the shipped one, in evaluation mode.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    if name == "lifter":
+        return _shipped_lifter()
+    torch.manual_seed(0)
+    return enliven(build_named(name))
+
+
+def enliven(network: EngineNetwork) -> EngineNetwork:
+    """Gives a network random weights that keep values at a sensible size."""
+    generator = torch.Generator().manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+        if isinstance(module, nn.Linear) and not bool(module.weight.any()):
+            nn.init.normal_(module.weight, std=0.02, generator=generator)
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            module.running_mean.normal_(0, 0.1, generator=generator)
+            module.running_var.uniform_(0.7, 1.3, generator=generator)
+    network.eval()
+    if isinstance(network.inner, Darknet):
+        _tame(network.inner, torch.rand(network.info.inputs[0].sized(1), generator=generator))
+    return network
+
+
+def _tame(network: Darknet, images: torch.Tensor) -> None:
+    """Scales the convolutions before the heads so that exp() of what they give stays sensible."""
+    with torch.no_grad():
+        sizes = [float(head.std()) for head in network(images)]
+        last = [
+            layer.conv
+            for layer in network.layers
+            if isinstance(layer, ConvolutionLayer) and layer.norm is None
+        ]
+        for convolution, size in zip(last, sizes, strict=True):
+            convolution.weight /= size
+
+
+def _shipped_lifter() -> EngineNetwork:
+    card = json.loads((SHIPPED_FOLDER / "lifter.json").read_text(encoding="utf-8"))
+    network = build("rig_lifter", {**card["network"], "context": False})
+    weights = SHIPPED_FOLDER / "lifter.safetensors"
+    if weights.is_file():
+        fill(network, load_file(weights), weights)
+        return network
+    return enliven(network)

@@ -1,0 +1,1 @@
+"""Self-calibration offline: simulated takes, measurements, plots."""

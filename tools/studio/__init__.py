@@ -1,0 +1,1 @@
+"""Renders synthetic people with exact labels."""

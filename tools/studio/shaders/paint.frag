@@ -1,0 +1,172 @@
+// Paints what a person is made of. Alpha carries gloss.
+uniform int kind;          // 0 skin, 1 eyes, 2 cloth, 3 shoes, 4 hair, 5 hat
+uniform float seed;
+uniform float metres;      // length of one unit of uv
+uniform float stature;
+uniform vec3 left_eye, right_eye, mouth, crown;
+uniform vec3 skin, lips, brow, iris, hair, shoe, sole;
+uniform float swimwear;            // 0 none, 1 shorts, 2 shorts and top
+uniform float stubble, scalp, lip_offset, lace_x, floor_z;
+uniform int patterns[3];
+uniform float scales[3];
+uniform vec3 colours[9];
+in vec3 rest;
+in vec3 normal;
+in vec2 uv;
+flat in int piece;
+out vec4 result;
+
+float clip_unit(float x) { return clamp(x, 0.0, 1.0); }
+float soft(float edge, float width, float x) { return smoothstep(edge - width, edge + width, x); }
+
+// A soft ellipse on the face: 1 inside, 0 outside.
+float blob(vec2 p, vec2 centre, vec2 radii, float softness) {
+    return 1.0 - smoothstep(1.0 - softness, 1.0 + softness, length((p - centre) / radii));
+}
+
+vec3 weave(vec3 c, vec2 p) {
+    float thread = noise3(vec3(p * vec2(900.0, 260.0), seed)) + noise3(vec3(p * vec2(260.0, 900.0), seed + 3.0)) - 1.0;
+    float cloud = fbm(vec3(p * 7.0, seed + 9.0)) - 0.5;
+    return c * (1.0 + 0.10 * thread + 0.22 * cloud);
+}
+
+vec3 fabric(int which, vec2 p) {
+    vec3 a = colours[3 * which], b = colours[3 * which + 1], d = colours[3 * which + 2];
+    int pattern = patterns[which];
+    float s = scales[which];
+    vec2 q = p / s;
+    vec3 c = a;
+    if (pattern == 1) {                     // hoops
+        float w = fract(rest.z / s);
+        c = mix(a, b, soft(0.5, 0.03, w) * (1.0 - soft(0.97, 0.03, w)));
+    } else if (pattern == 2) {              // pinstripes along the cloth
+        c = mix(a, b, 1.0 - smoothstep(0.04, 0.08, abs(fract(q.x) - 0.5)));
+    } else if (pattern == 3) {              // tartan
+        vec2 w = fract(q);
+        float u = soft(0.5, 0.02, w.x), v = soft(0.5, 0.02, w.y);
+        c = mix(a, b, 0.5 * (u + v));
+        c = mix(c, d, 0.8 * max(1.0 - smoothstep(0.02, 0.05, abs(w.x - 0.25)), 1.0 - smoothstep(0.02, 0.05, abs(w.y - 0.25))));
+    } else if (pattern == 4) {              // dots
+        vec2 w = vec2(q.x + 0.5 * mod(floor(q.y), 2.0), q.y);
+        c = mix(b, a, smoothstep(0.22, 0.27, length(fract(w) - 0.5)));
+    } else if (pattern == 5) {              // blotches
+        float f = fbm(vec3(q * 1.3, seed + 21.0)), g = fbm(vec3(q * 1.9, seed + 47.0));
+        c = mix(mix(a, b, soft(0.5, 0.02, f)), d, soft(0.58, 0.02, g));
+    } else if (pattern == 6) {              // denim: twill, worn at the front of thighs and knees
+        float twill = fract((p.x + p.y) * 420.0);
+        float worn = smoothstep(0.2, 0.9, -normal.y) * (0.4 + 0.6 * fbm(vec3(p * 9.0, seed)));
+        c = mix(a, b, 0.18 + 0.35 * worn) * (0.92 + 0.16 * twill);
+        c *= 0.85 + 0.3 * noise3(vec3(p * vec2(700.0, 60.0), seed));
+    } else if (pattern == 7) {              // print on the chest
+        vec2 w = vec2(rest.x, rest.z - 0.755 * stature) / (0.085 * stature / 1.75 * 1.6);
+        float on = step(0.0, -normal.y) * (length(w) < 1.0 ? 1.0 : 0.0);
+        float ring = soft(0.78, 0.02, length(w));
+        float motif = soft(0.5, 0.03, noise3(vec3(w * 2.6 + seed, seed)));
+        c = mix(a, mix(mix(b, d, motif), b, ring), on);
+    } else if (pattern == 8) {              // two blocks of colour
+        float z = rest.z / stature + 0.0 * q.x;
+        c = mix(a, b, soft(which == 0 ? 0.72 : 0.3, 0.003, z));
+        c = mix(c, d, 1.0 - smoothstep(0.008, 0.012, abs(z - (which == 0 ? 0.72 : 0.3))));
+    } else if (pattern == 9) {              // zigzag
+        float w = fract(rest.z / s + 0.35 * abs(fract(q.x * 2.0) - 0.5));
+        c = mix(a, b, soft(0.5, 0.03, w));
+    }
+    return c;
+}
+
+vec4 paint_skin() {
+    float u = stature / 1.75;
+    vec3 c = skin;
+    float n = fbm(rest * 22.0 + seed) - 0.5;
+    float fine = noise3(rest * 340.0 + seed) - 0.5;
+    c *= 1.0 + 0.22 * n + 0.07 * fine;
+    vec3 flush = skin * vec3(1.06, 0.80, 0.76);
+    vec2 face = rest.xz;
+    float front = smoothstep(0.1, 0.5, -normal.y) * step(left_eye.z - 0.2 * u, rest.z);
+    vec2 eye = vec2(abs(left_eye.x), left_eye.z);
+    vec2 side = vec2(abs(face.x), face.y);
+    // Cheeks, nose and ears are redder, eye sockets darker.
+    c = mix(c, flush, 0.25 * front * blob(side, eye + vec2(0.012, -0.042) * u, vec2(0.024) * u, 0.6));
+    c = mix(c, flush, 0.18 * front * blob(side, vec2(0.0, eye.y - 0.035 * u), vec2(0.016, 0.018) * u, 0.6));
+    c *= 1.0 - 0.28 * front * blob(side, eye + vec2(-0.002, 0.002) * u, vec2(0.024, 0.017) * u, 0.5);
+    float lash = blob(side, eye + vec2(0.001, 0.003) * u, vec2(0.0185, 0.0095) * u, 0.18)
+               * (1.0 - blob(side, eye + vec2(0.0, -0.002) * u, vec2(0.018, 0.0085) * u, 0.2));
+    c = mix(c, brow * 0.4, 0.8 * front * lash);
+    // The brow is an arch that thins to the outside.
+    float along = (side.x - 0.008 * u) / (0.046 * u);
+    float arch = eye.y + u * (0.0200 + 0.0085 * sin(clip_unit(along) * 2.3) - 0.003 * along);
+    float thick = u * mix(0.0052, 0.0022, clip_unit(along));
+    float hairs = 0.75 + 0.5 * (noise3(vec3(rest.x * 900.0, rest.z * 300.0, seed)) - 0.5);
+    float on = step(0.0, along) * step(along, 1.0) * (1.0 - smoothstep(thick * 0.6, thick * 1.3, abs(side.y - arch)));
+    c = mix(c, brow, front * on * hairs);
+    // Mouth: two lips and the dark line between them.
+    float lip_z = mouth.z + lip_offset * u;
+    float line = lip_z + 0.0015 * u * cos(face.x / u * 160.0);
+    float width = 0.026 * u;
+    float upper = u * 0.0075 * (1.0 - pow(abs(face.x) / width, 2.0));
+    float lower = u * 0.0095 * (1.0 - pow(abs(face.x) / width, 2.0));
+    float lip = soft(line - lower, 0.0012 * u, face.y) * (1.0 - soft(line + upper, 0.0012 * u, face.y))
+              * (1.0 - soft(width, 0.002 * u, abs(face.x)));
+    c = mix(c, lips, 0.85 * front * lip);
+    c *= 1.0 - 0.55 * front * (1.0 - smoothstep(0.0, 0.0022 * u, abs(face.y - line))) * (1.0 - soft(width * 0.95, 0.002 * u, abs(face.x)));
+    // Beard shadow on jaw and upper lip.
+    float jaw = smoothstep(left_eye.z - 0.048 * u, left_eye.z - 0.075 * u, rest.z)
+              * smoothstep(left_eye.z - 0.165 * u, left_eye.z - 0.125 * u, rest.z)
+              * smoothstep(0.055 * u, 0.015 * u, rest.y - left_eye.y);
+    float grain = 0.6 + 0.8 * noise3(rest * 700.0);
+    c = mix(c, hair * 0.6 + skin * 0.15, stubble * jaw * (1.0 - 0.8 * lip * front) * grain * step(-0.2, -normal.y + 0.3));
+    // The scalp under the hair takes its colour.
+    vec3 d = (rest - (crown + vec3(0.0, 0.018, -0.085) * u)) / (vec3(0.085, 0.105, 0.093) * u);
+    float hairline = smoothstep(left_eye.z + 0.066 * u, left_eye.z + 0.086 * u, rest.z + 0.55 * max(0.0, rest.y - left_eye.y - 0.045 * u));
+    float head = step(left_eye.z - 0.07 * u, rest.z) * hairline;
+    c = mix(c, hair * (0.75 + 0.5 * noise3(rest * vec3(420.0, 420.0, 90.0))), scalp * head * step(length(d), 2.0));
+    // Bathing clothes, for those who wear nothing else.
+    float z = rest.z / stature, middle = step(abs(rest.x), 0.14 * stature);
+    float shorts = step(1.0, swimwear) * middle * soft(0.425, 0.002, z) * (1.0 - soft(0.585, 0.002, z));
+    float top = step(2.0, swimwear) * middle * soft(0.685, 0.002, z) * (1.0 - soft(0.755, 0.002, z));
+    c = mix(c, fabric(1, uv * metres), shorts);
+    c = mix(c, fabric(0, uv * metres), top);
+    return vec4(c, 0.14);
+}
+
+vec4 paint_eye() {
+    vec3 centre = rest.x > 0.0 ? left_eye : right_eye;
+    float r = length(rest.xz - centre.xz) / (0.0145 * stature / 1.75);
+    vec3 white = vec3(0.86, 0.84, 0.82) * (1.0 - 0.1 * smoothstep(0.5, 1.0, r));
+    float rays = 0.8 + 0.4 * noise3(vec3(atan(rest.z - centre.z, rest.x - centre.x) * 9.0, r * 4.0, seed));
+    vec3 c = mix(iris * rays, white, smoothstep(0.40, 0.46, r));
+    c = mix(iris * 0.35, c, smoothstep(0.0, 0.06, abs(r - 0.42)));
+    c = mix(vec3(0.012), c, smoothstep(0.17, 0.21, r));
+    return vec4(c, 0.75);
+}
+
+void main() {
+    vec2 p = uv * metres;
+    if (kind == 0) {
+        result = paint_skin();
+    } else if (kind == 1) {
+        result = paint_eye();
+    } else if (kind == 2) {
+        vec3 c = weave(fabric(piece, p), p);
+        // Folds: long soft shadows where cloth bunches.
+        float fold = fbm(vec3(rest.x * 9.0, rest.y * 9.0, rest.z * 26.0) + seed) - 0.5;
+        c *= 1.0 + 0.35 * fold;
+        result = vec4(c, 0.03);
+    } else if (kind == 3) {
+        float low = 1.0 - smoothstep(0.020, 0.023, rest.z - floor_z);
+        vec3 c = mix(shoe, sole, low);
+        c *= 0.9 + 0.25 * (fbm(rest * 60.0 + seed) - 0.5);
+        float lace = smoothstep(0.35, 0.5, fract(rest.y * 60.0)) * (1.0 - smoothstep(0.013, 0.02, abs(abs(rest.x) - lace_x)));
+        c = mix(c, sole, 0.8 * lace * smoothstep(0.055, 0.065, rest.z) * step(normal.y, -0.1));
+        result = vec4(c, 0.18);
+    } else if (kind == 4) {
+        float strand = noise3(vec3(rest.x * 330.0, rest.y * 330.0, rest.z * 40.0) + seed);
+        float lock = fbm(vec3(rest.x * 60.0, rest.y * 60.0, rest.z * 14.0) + seed);
+        result = vec4(hair * (0.45 + 0.5 * strand + 0.6 * lock), 0.22);
+    } else {
+        vec3 c = weave(colours[6], p);
+        float band = soft(0.945 * stature, 0.004, rest.z) * (1.0 - soft(0.962 * stature, 0.004, rest.z));
+        result = vec4(mix(c, colours[7], band), 0.04);
+    }
+    result.rgb = clamp(result.rgb, 0.0, 1.0);
+}

@@ -1,0 +1,1 @@
+"""The live viewer, the off-screen renderer and 2D overlays."""
