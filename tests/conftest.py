@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -27,3 +28,10 @@ def short_tmp() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="dsvt-t-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _subnormal_numbers_exist() -> Iterator[None]:
+    """No module leaves the thread in a state in which later tests compute differently."""
+    yield
+    assert np.nextafter(0, 1) * np.float64(1) > 0, "subnormal numbers are flushed to zero"

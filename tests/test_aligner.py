@@ -53,8 +53,8 @@ rigs = st.lists(
     st.tuples(
         st.integers(0, 10_000),
         st.sampled_from([10.0, 15.0, 25.0, 30.0, 60.0]),
-        st.floats(0, 15, allow_subnormal=False),
-        st.floats(0, 0.6, allow_subnormal=False),
+        st.floats(0, 15),
+        st.floats(0, 0.6),
     ),
     min_size=1,
     max_size=8,
@@ -94,9 +94,7 @@ def test_offline_sets_hold_the_same_promises_and_end(
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.integers(0, 10_000), min_size=2, max_size=8), st.floats(0, 4, allow_subnormal=False)
-)
+@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=8), st.floats(0, 4))
 def test_free_running_cameras_give_full_sets_at_their_rate(
     seeds: list[int], jitter_ms: float
 ) -> None:

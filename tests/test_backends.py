@@ -232,3 +232,10 @@ def test_no_gpu_means_none() -> None:
     else:
         assert find_gpu() is None
         assert tensorrt_obstacle() == "no NVIDIA GPU"
+
+
+def test_the_callers_floating_point_stays_as_it_was(backend: DescribedBackend) -> None:
+    # Some engines flush subnormal numbers to zero, and leave the thread so that opened or ran them.
+    backend.run({"images": np.ones(SHAPE, np.float32)})
+    assert np.nextafter(0, 1) * np.float64(1) > 0
+    assert np.nextafter(np.float32(0), np.float32(1)) * np.float32(1) > 0

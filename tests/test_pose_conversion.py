@@ -150,13 +150,9 @@ def test_mirroring_commutes(convert: Convert, names: list[str]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    joints=hnp.arrays(
-        np.float32, (BLAZEPOSE_COUNT, 3), elements=st.floats(0, 1, width=32, allow_subnormal=False)
-    ),
-    matrix=hnp.arrays(
-        np.float32, (2, 2), elements=st.floats(-2, 2, width=32, allow_subnormal=False)
-    ),
-    shift=hnp.arrays(np.float32, (2,), elements=st.floats(-2, 2, width=32, allow_subnormal=False)),
+    joints=hnp.arrays(np.float32, (BLAZEPOSE_COUNT, 3), elements=st.floats(0, 1, width=32)),
+    matrix=hnp.arrays(np.float32, (2, 2), elements=st.floats(-2, 2, width=32)),
+    shift=hnp.arrays(np.float32, (2,), elements=st.floats(-2, 2, width=32)),
 )
 def test_any_affine_picture_of_the_joints_gives_the_same_points(
     joints: Array, matrix: Array, shift: Array
@@ -171,11 +167,7 @@ def test_any_affine_picture_of_the_joints_gives_the_same_points(
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    confidence=hnp.arrays(
-        np.float32, (BLAZEPOSE_COUNT,), elements=st.floats(0, 1, width=32, allow_subnormal=False)
-    )
-)
+@given(confidence=hnp.arrays(np.float32, (BLAZEPOSE_COUNT,), elements=st.floats(0, 1, width=32)))
 def test_confidence_of_a_constructed_joint_is_the_least_of_its_sources(
     confidence: Array,
 ) -> None:

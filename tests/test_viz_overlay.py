@@ -60,9 +60,9 @@ def test_another_number_of_joints_is_refused() -> None:
     arrays(
         np.float64,
         (JOINT_COUNT, 3),
-        elements=st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=False),
+        elements=st.floats(allow_nan=True, allow_infinity=True),
     ),
-    st.floats(1e-3, 1e3, allow_subnormal=False),
+    st.floats(1e-3, 1e3),
 )
 def test_no_keypoints_whatever_can_stop_the_viewer(keypoints: np.ndarray, scale: float) -> None:
     image = np.zeros((48, 64, 3), np.uint8)

@@ -73,8 +73,8 @@ def test_missing_joints_and_their_bones_have_no_area_and_lie_among_known_ones(
 
 
 @given(
-    arrays(np.float64, (JOINT_COUNT, 3), elements=st.floats(-50, 50, allow_subnormal=False)),
-    arrays(np.float64, (JOINT_COUNT,), elements=st.floats(0, 1, allow_subnormal=False)),
+    arrays(np.float64, (JOINT_COUNT, 3), elements=st.floats(-50, 50)),
+    arrays(np.float64, (JOINT_COUNT,), elements=st.floats(0, 1)),
 )
 @settings(max_examples=60, deadline=None)
 def test_every_pose_gives_a_finite_mesh_and_proper_colours(
@@ -117,9 +117,9 @@ def test_the_floor_is_lit_below_the_horizon_only() -> None:
 
 
 @given(
-    st.floats(-20, 20, allow_subnormal=False),
-    st.floats(-1.5, 1.5, allow_subnormal=False),
-    st.floats(0.8, 20, allow_subnormal=False),
+    st.floats(-20, 20),
+    st.floats(-1.5, 1.5),
+    st.floats(0.8, 20),
 )
 @settings(max_examples=80, deadline=None)
 def test_the_camera_looks_at_its_target(azimuth: float, elevation: float, distance: float) -> None:
@@ -167,7 +167,7 @@ def test_intrinsics_put_the_target_in_the_middle() -> None:
     assert (matrix[0, 2], matrix[1, 2]) == (320.0, 180.0)
 
 
-ASPECTS = st.lists(st.floats(0.3, 3.0, allow_subnormal=False), min_size=1, max_size=8)
+ASPECTS = st.lists(st.floats(0.3, 3.0), min_size=1, max_size=8)
 
 
 @given(ASPECTS, st.integers(320, 2000), st.integers(240, 1200), st.integers(64, 640))

@@ -219,7 +219,8 @@ def _open_session(path: Path, threads: int, provider: Provider) -> Any:
     # from them, and loses several times its own speed when the cores are busy.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    # Not session.set_denormal_as_zero: it changes the caller's thread for the rest of the process
+    # (nothing below 2.2e-308 exists any more, and 0 passes as greater than 0), and gains nothing.
     options.log_severity_level = 3
     try:
         if provider == "tensorrt_rtx":  # a plug-in provider: chosen by device, not by name
