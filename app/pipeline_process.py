@@ -38,18 +38,31 @@ _LINGER_S = 0.4
 
 def _load(config: AppConfig) -> tuple[FrontEnd, Lifter]:
     cores = os.cpu_count() or 1
+    card = read_card(config.lifter.weights)
+    backend = open_backend(config.lifter.weights, config.engine, config.lifter.threads or cores)
+    lifter = Lifter(backend, card)
     front_end = make_front_end(
         config.front_end.kind,
         views=len(config.cameras),
         engine=config.engine,
         threads=config.front_end.threads or cores,
+        networks=(config.front_end.detector, config.front_end.pose),
+        context=lifter.context_channels > 0,
     )
-    card = read_card(config.lifter.weights)
-    backend = open_backend(config.lifter.weights, config.engine, config.lifter.threads or cores)
-    lifter = Lifter(backend, card)
     front_end.warm_up(480, 640)
     lifter.warm_up(len(config.cameras))
     return front_end, lifter
+
+
+def _context_words(pipeline: PosePipeline, front_end: FrontEnd, lifter: Lifter) -> str:
+    """What becomes of the lifter's image stream, for the line at the start; empty without one."""
+    if pipeline.reads_context:
+        return ", with image context"
+    if not lifter.context_channels:
+        return ""
+    if not front_end.context_channels:
+        return f", image context masked ({front_end.name} gives none)"
+    return ", image context masked (it was trained with another 2D pose network)"
 
 
 class _Outputs:
@@ -88,7 +101,10 @@ def main(context: ProcessContext) -> None:
     commands = Subscriber[Command](context.run_dir, Topic.COMMANDS, ("viewer",))
     rigs = Subscriber[RigUpdate](context.run_dir, Topic.RIG)
     receiver = FrameReceiver(context.run_dir, names, config.synchronizer, lossless=config.lossless)
-    context.ready(f"front end {front_end.description}; lifter {lifter.description}")
+    context.ready(
+        f"front end {front_end.description}; lifter {lifter.description}"
+        f"{_context_words(pipeline, front_end, lifter)}"
+    )
 
     def say_status(*, final: bool) -> None:
         outputs.status.send(

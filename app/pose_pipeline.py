@@ -20,10 +20,10 @@ from app.tracks import JointTrack, to_half_widths, to_pixels, window_times
 from engines.bone_lengths import BoneLengths
 from engines.front_ends.base import FrontEnd, StageTime, View2D
 from engines.level import LevelEstimator
-from engines.lifter import LiftedViews, Lifter
+from engines.lifter import ContextWindow, LiftedViews, Lifter
 from engines.rig.types import Rig
 from engines.skeleton import JOINT_COUNT
-from engines.swap_mending import SwapMender
+from engines.swap_mending import GROUPS, SwapMender, exchanged
 from engines.view_fusion import FusedPose, ViewFusion
 
 Floats = npt.NDArray[np.float32]
@@ -112,6 +112,7 @@ class PosePipeline:
         self._lifter = lifter
         self._metres = config.body_height_m / lifter.card.stature_body_units
         self._out = _output_frame(config.lifter.output_frame, lifter.card.frames)
+        self._reads_context = lifter.reads(front_end.context_channels, front_end.context_source)
         self._tracks = [JointTrack() for _ in range(views)]
         self._mender = SwapMender(views) if config.front_end.mend_swaps else None
         self._fusion = ViewFusion(views)
@@ -137,17 +138,22 @@ class PosePipeline:
         found = self._timed("front_end", lambda: self._find(frames))
         self._stages.extend(self._front_end.stage_times())
         views, swapped = self._timed("mend", lambda: self._mend(frames, found))
-        window = self._timed("window", lambda: self._window(frames.time_ns))
+        window, context = self._timed("window", lambda: self._window(frames.time_ns))
         skeleton = None
         lifted: LiftedViews | None = None
         mask = np.asarray((window[..., 2] > 0).any((0, 2)), bool)
         seen = (window[self._out, :, :, 2] > 0).sum(-1) >= _MIN_JOINTS
         if seen.any():
-            answers = self._timed("lifter", lambda: self._lifter.lift(window, mask))
+            answers = self._timed("lifter", lambda: self._lifter.lift(window, mask, context))
             skeleton = self._timed("fuse", lambda: self._fuse(frames, window, answers, mask, seen))
             lifted = answers
         findings = self._findings(lifted, seen)
         return PipelineResult(views, swapped, skeleton, findings, tuple(self._stages))
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether the lifter's image stream gets the front end's context; else it is masked."""
+        return self._reads_context
 
     @property
     def rig_version(self) -> int:
@@ -188,20 +194,24 @@ class PosePipeline:
                 size = frame.header.width, frame.header.height
                 self._aspects[view] = size[1] / size[0]
                 points[view] = to_half_widths(answer.keypoints, *size)
-        swapped = np.zeros(count, bool)
+        groups = np.zeros((count, len(GROUPS)), bool)
         if self._mender is not None:
             mended = self._mender.mend(points, self._predicted(frames.time_ns))
-            points = mended.keypoints
-            swapped = np.asarray(mended.swapped.any(-1))
+            points, groups = mended.keypoints, mended.swapped
+        swapped = np.asarray(groups.any(-1))
         views: list[View2D | None] = []
         for view, (frame, answer) in enumerate(zip(frames.frames, found, strict=True)):
             if frame is None or answer is None:
                 views.append(None)
                 continue
-            self._tracks[view].add(frame.header.capture_ns, points[view])
+            context = answer.context
             if swapped[view]:
                 size = frame.header.width, frame.header.height
-                answer = View2D(to_pixels(points[view], *size), answer.box, answer.context)
+                if context is not None:
+                    context = exchanged(context[None], groups[view : view + 1])[0]
+                answer = View2D(to_pixels(points[view], *size), answer.box, context)
+            kept = context if self._reads_context else None
+            self._tracks[view].add(frame.header.capture_ns, points[view], kept)
             views.append(answer)
         self._points = points
         return tuple(views), swapped
@@ -222,10 +232,16 @@ class PosePipeline:
         turned = np.einsum("vji,kj->vki", self._fused.rotations, self._fused.joints)
         return np.asarray(turned, np.float32)
 
-    def _window(self, time_ns: int) -> Floats:
+    def _window(self, time_ns: int) -> tuple[Floats, ContextWindow | None]:
         card = self._lifter.card
         times = window_times(time_ns, card.frames, card.rate_hz)
-        return np.stack([track.sample(times) for track in self._tracks], axis=1)
+        joints = np.stack([track.sample(times) for track in self._tracks], axis=1)
+        if not self._reads_context:
+            return joints, None
+        channels = self._lifter.context_channels
+        read = [track.sample_context(times, channels) for track in self._tracks]
+        features = np.stack([features for features, _ in read], axis=1)
+        return joints, ContextWindow(features, np.stack([mask for _, mask in read], axis=1))
 
     def _fuse(
         self,

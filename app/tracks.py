@@ -22,6 +22,8 @@ MAX_GAP_S = 0.4
 MAX_AHEAD_S = 0.05
 """How far past its last sighting a joint is carried by its own motion (and how far before its
 next one it is held, where the gap is too long)."""
+MAX_CONTEXT_AGE_S = 0.2
+"""A picture's image context stands for instants no further away than this."""
 _SPEED_SPAN_S = 0.12
 
 
@@ -37,21 +39,25 @@ class JointTrack:
         self._span_ns = int(span_s * 1e9)
         self._times: deque[int] = deque()
         self._joints: deque[Floats] = deque()
+        self._context: deque[Floats | None] = deque()
 
-    def add(self, time_ns: int, keypoints: Floats) -> None:
+    def add(self, time_ns: int, keypoints: Floats, context: Floats | None = None) -> None:
         """Adds the joints of one picture.
 
         Args:
             time_ns: its capture time; must be newer than the last one, else it is ignored.
             keypoints: (17, 3) x, y in any linear picture unit and confidence, 0 for missing.
+            context: (17, C) image features at the joints, or None.
         """
         if self._times and time_ns <= self._times[-1]:
             return
         self._times.append(time_ns)
         self._joints.append(keypoints)
+        self._context.append(context)
         while self._times[0] < time_ns - self._span_ns:
             self._times.popleft()
             self._joints.popleft()
+            self._context.popleft()
 
     def replace_newest(self, keypoints: Floats) -> None:
         """Corrects the joints that were added last, e.g. after left and right were mended."""
@@ -67,6 +73,7 @@ class JointTrack:
         """Forgets everything."""
         self._times.clear()
         self._joints.clear()
+        self._context.clear()
 
     def sample(self, times_ns: npt.NDArray[np.int64]) -> Floats:
         """Reads the joints at given instants.
@@ -121,6 +128,41 @@ class JointTrack:
         out = np.where(beyond[..., None], carried, out)
         out = np.where(before_it[..., None], jb, out)
         return np.asarray(out, np.float32)
+
+    def sample_context(
+        self, times_ns: npt.NDArray[np.int64], channels: int
+    ) -> tuple[Floats, Floats]:
+        """Reads the image context at given instants: that of the picture nearest in time.
+
+        Features are not interpolated as joints are: a mixture of two pictures is a feature of
+        neither.
+
+        Args:
+            times_ns: (F,) ascending instants.
+            channels: C.
+
+        Returns:
+            (F, 17, C) features, zero for joints that were missing in that picture, and (F,) mask,
+            1 where a picture with joints lies within ``MAX_CONTEXT_AGE_S``.
+        """
+        out = np.zeros((len(times_ns), JOINT_COUNT, channels), np.float32)
+        mask = np.zeros(len(times_ns), np.float32)
+        having = [n for n, one in enumerate(self._context) if one is not None]
+        if not having:
+            return out, mask
+        times = np.fromiter(self._times, np.int64)[having]
+        after = np.clip(np.searchsorted(times, times_ns), 0, len(times) - 1)
+        before = np.maximum(after - 1, 0)
+        nearest = np.where(times_ns - times[before] <= times[after] - times_ns, before, after)
+        near = np.abs(times[nearest] - times_ns) <= int(MAX_CONTEXT_AGE_S * 1e9)
+        for row in np.flatnonzero(near):
+            index = having[nearest[row]]
+            features = self._context[index]
+            known = self._joints[index][:, 2] > 0
+            if features is not None and known.any():
+                out[row, known] = features[known]
+                mask[row] = 1.0
+        return out, mask
 
     @staticmethod
     def _velocities(

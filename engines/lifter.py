@@ -28,12 +28,28 @@ class LifterCard:
         stature_body_units: how tall a standing body is, in body units (the 16 bones of a body
             add up to 4.2 of them): metres are body units × stature / this.
         name: for the start of a run.
+        context_of: which 2D pose network's features the image stream was trained with
+            (``FrontEnd.context_source``); empty where it is not trained.
     """
 
     frames: int
     rate_hz: float
     stature_body_units: float
     name: str
+    context_of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextWindow:
+    """Image context of one window.
+
+    Attributes:
+        features: (F, V, 17, C) float32, sampled at the joints; anything where there is none.
+        mask: (F, V) float32, 1 where there is context.
+    """
+
+    features: Floats
+    mask: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +83,7 @@ def read_card(weights: Path) -> LifterCard:
             rate_hz=float(data["rate_hz"]),
             stature_body_units=float(data["stature_body_units"]),
             name=str(data["name"]),
+            context_of=str(data.get("context_of") or ""),
         )
         expected = str(data["sha256"])
     except FileNotFoundError as error:
@@ -89,7 +106,8 @@ class Lifter:
         """Takes a loaded network.
 
         Args:
-            backend: with inputs ``keypoints`` and ``view_mask``.
+            backend: with inputs ``keypoints`` and ``view_mask``, and ``context`` and
+                ``context_mask`` where it has the image stream.
             card: what the weights' description says.
 
         Raises:
@@ -100,6 +118,8 @@ class Lifter:
             raise UserError(
                 f"{card.name}: not a lifter (its inputs are {', '.join(sorted(names))})"
             )
+        shapes = {spec.name: spec.shape for spec in backend.inputs}
+        self._context_channels = shapes["context"][-1] or 0 if "context" in shapes else 0
         self._backend = backend
         self.card = card
 
@@ -108,6 +128,20 @@ class Lifter:
         """One line: weights and engine."""
         return f"{self.card.name} on {self._backend.provider}"
 
+    @property
+    def context_channels(self) -> int:
+        """C of the image context that it reads; 0 where it has no image stream."""
+        return self._context_channels
+
+    def reads(self, channels: int, source: str) -> bool:
+        """Whether its image stream was trained with a front end's features.
+
+        Args:
+            channels: ``FrontEnd.context_channels``.
+            source: ``FrontEnd.context_source``.
+        """
+        return 0 < channels == self._context_channels and source == self.card.context_of != ""
+
     def warm_up(self, views: int) -> None:
         """Runs once so that the first real window is not slow."""
         self.lift(
@@ -115,23 +149,36 @@ class Lifter:
             np.ones(views, bool),
         )
 
-    def lift(self, keypoints: Floats, view_mask: npt.NDArray[np.bool_]) -> LiftedViews:
+    def lift(
+        self,
+        keypoints: Floats,
+        view_mask: npt.NDArray[np.bool_],
+        context: ContextWindow | None = None,
+    ) -> LiftedViews:
         """Lifts one window.
 
         Args:
             keypoints: (F, V, 17, 3) float32: x, y in half-width units (``app.tracks``) and
                 confidence, 0 for missing.
             view_mask: (V,) which views take part.
+            context: image context, or None for none; a lifter without an image stream ignores it.
 
         Returns:
             One answer a view and instant; those of masked views mean nothing.
         """
-        outputs = self._backend.run(
-            {
-                "keypoints": np.ascontiguousarray(keypoints[None], np.float32),
-                "view_mask": np.ascontiguousarray(view_mask[None], np.float32),
-            }
-        )
+        inputs = {
+            "keypoints": np.ascontiguousarray(keypoints[None], np.float32),
+            "view_mask": np.ascontiguousarray(view_mask[None], np.float32),
+        }
+        if self._context_channels:
+            if context is None:
+                shape = (*keypoints.shape[:3], self._context_channels)
+                context = ContextWindow(
+                    np.zeros(shape, np.float32), np.zeros(shape[:2], np.float32)
+                )
+            inputs["context"] = np.ascontiguousarray(context.features[None], np.float32)
+            inputs["context_mask"] = np.ascontiguousarray(context.mask[None], np.float32)
+        outputs = self._backend.run(inputs)
         joints = np.asarray(outputs["joints"][0], np.float32)
         sigma = np.exp(np.asarray(outputs["log_sigma"][0], np.float32))
         return LiftedViews(joints, sigma)

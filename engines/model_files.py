@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +12,29 @@ from engines.weights_cache import cache_folder
 
 SHIPPED_FOLDER: Final = Path(__file__).resolve().parents[1] / "weights"
 _SUFFIXES: Final = (".onnx", ".safetensors")
+
+
+def check_shipped(path: Path) -> None:
+    """Checks a shipped ``.onnx`` or ``.safetensors`` file by the hash in the JSON file beside it.
+
+    Raises:
+        UserError: the description is missing or broken, or the file is another one.
+    """
+    card = path.with_suffix(".json")
+    key = "sha256_safetensors" if path.suffix == ".safetensors" else "sha256"
+    advice = "take the files from the same release"
+    try:
+        expected = str(json.loads(card.read_text(encoding="utf-8"))[key])
+    except FileNotFoundError as error:
+        raise UserError(f"{card}: missing beside the weights; {advice}") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{card}: does not say the weights' hash; {advice}") from error
+    try:
+        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {advice}") from error
+    if actual != expected:
+        raise UserError(f"{path}: not the weights that {card.name} describes; {advice}")
 
 
 def find_model(name: str, precision: str = "fp32") -> Path:

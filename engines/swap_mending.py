@@ -76,6 +76,23 @@ class MendedViews:
     swapped: npt.NDArray[np.bool_]
 
 
+def exchanged(values: Array, swapped: npt.NDArray[np.bool_]) -> Array:
+    """Exchanges what belongs to the joints of swapped groups.
+
+    Args:
+        values: (V, 17, ...) one row a joint.
+        swapped: (V, 2) of ``MendedViews``.
+
+    Returns:
+        A copy with the rows exchanged.
+    """
+    out = values.copy()
+    for view, number in np.argwhere(swapped):
+        group = GROUPS[number]
+        out[view, group] = values[view, [MIRROR[joint] for joint in group]]
+    return out
+
+
 class SwapMender:
     """Mends swaps set after set.
 
@@ -140,10 +157,7 @@ class SwapMender:
         # The past alone may uphold a decision; one that it made would have nothing to correct it.
         swapped &= self._swapped | ~alone
         self._swapped = np.where(present[:, None], swapped, self._swapped)
-        mended = keypoints.copy()
-        for view, number in np.argwhere(swapped):
-            group = GROUPS[number]
-            mended[view, group] = keypoints[view, [MIRROR[joint] for joint in group]]
+        mended = exchanged(keypoints, swapped)
         self._remember(mended, present)
         return MendedViews(mended, swapped)
 

@@ -77,3 +77,28 @@ def test_units_go_there_and_back(width: int, height: int, seed: int) -> None:
     points[:, 1] *= height
     back = to_pixels(to_half_widths(points, width, height), width, height)
     np.testing.assert_allclose(back, points, atol=width * 1e-6 + 1e-3)
+
+
+def test_context_is_that_of_the_nearest_picture() -> None:
+    track = JointTrack()
+    for k in range(6):
+        joints = _linear(k, np.zeros((17, 2)))
+        joints[4, 2] = 0.0 if k == 2 else 0.8
+        context = None if k == 3 else np.full((17, 2), k + 1, np.float32)
+        track.add(k * 100 * MS, joints, context)
+    instants = np.array([-201, -199, 0, 49, 51, 199, 310, 500, 699, 701]) * MS
+    features, mask = track.sample_context(instants, 2)
+    assert mask.tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 1, 0]
+    # Nothing at 300 ms: 310 is nearer to 400 than to 200.
+    assert features[:, 0, 0].tolist() == [0, 1, 1, 1, 2, 3, 5, 6, 6, 0]
+    assert features[5, 4].tolist() == [0, 0]  # the joint was missing in that picture
+    assert features[4, 4].tolist() == [2, 2]
+
+
+def test_without_context_everything_is_masked() -> None:
+    track = JointTrack()
+    track.add(0, _linear(0, np.zeros((17, 2))))
+    features, mask = track.sample_context(np.array([0, 10]) * MS, 64)
+    assert features.shape == (2, 17, 64)
+    assert not features.any() and not mask.any()
+    assert not JointTrack().sample_context(np.array([0]), 64)[1].any()

@@ -25,6 +25,7 @@ from engines.backends.device import tensorrt_obstacle
 from engines.backends.select import EngineName, open_backend
 from engines.backends.validation import zeros_for
 from engines.errors import UserError
+from engines.front_ends.factory import network_file
 from engines.model_files import find_model
 
 _RUNS = 10
@@ -93,11 +94,10 @@ def main(
 def networks_of(config: AppConfig) -> list[str]:
     """The networks that a configuration runs on an engine, by name or file."""
     names: list[str] = []
-    if config.front_end.kind == "yolo_cpn":
-        for role in ("detector", "pose"):
-            chosen = getattr(config.front_end, role, None)
-            if chosen is not None:
-                names.append(str(chosen))
+    front_end = config.front_end
+    if front_end.kind == "yolo_cpn":
+        names.append(str(network_file(front_end.detector, "detector")))
+        names.append(str(network_file(front_end.pose, "pose2d")))
     names.append(str(config.lifter.weights))
     return names
 

@@ -101,9 +101,11 @@ def _fetch(name: str, entry: ModelEntry) -> None:
             load(cached_file(entry))
         _console.print(f"{name} is ready", markup=False)
         return
+    if entry.format == "shipped":
+        raise UserError(f"{name} is part of the repository: get its files with the sources")
     if not entry.fetchable:
-        wanted = ", ".join(file.name for file in entry.files)
-        where = entry.by_hand or "it is part of the repository"
+        wanted = " ".join(file.name for file in entry.files)
+        where = entry.by_hand or entry.origin
         raise UserError(
             f"{name} has no public address: get {wanted} from {where}; "
             f"then run python -m tools.weights import {name} {wanted}"

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engines.errors import UserError
 from engines.front_ends.blazepose.models import WEIGHTS as BLAZEPOSE
-from engines.model_files import SHIPPED_FOLDER
+from engines.model_files import SHIPPED_FOLDER, check_shipped
 from engines.weights_cache import WeightsFile, cache_folder, read_cached
 
 REGISTRY: Final = SHIPPED_FOLDER / "registry.yaml"
@@ -112,7 +112,7 @@ def condition(name: str, entry: ModelEntry) -> Condition:
             return Condition("ready", str(cache_folder() / file.name))
         return Condition("fetch it", "")
     if entry.format == "shipped":
-        return _shipped(SHIPPED_FOLDER / entry.files[0].name)
+        return _shipped([SHIPPED_FOLDER / file.name for file in entry.files])
     note = cache_folder() / f"{name}.json"
     if not note.is_file():
         if entry.fetchable:
@@ -121,16 +121,15 @@ def condition(name: str, entry: ModelEntry) -> Condition:
     return _imported(note)
 
 
-def _shipped(path: Path) -> Condition:
-    if not path.is_file():
-        return Condition("missing", f"{path} is not in this checkout")
-    try:
-        expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return Condition("damaged", f"{path.with_suffix('.json')} does not say its hash")
-    if sha256_of(path) != expected:
-        return Condition("damaged", f"{path} has another hash than {path.stem}.json says")
-    return Condition("ready", str(path))
+def _shipped(paths: list[Path]) -> Condition:
+    for path in paths:
+        if not path.is_file():
+            return Condition("missing", f"{path} is not in this checkout")
+        try:
+            check_shipped(path)
+        except UserError as error:
+            return Condition("damaged", str(error))
+    return Condition("ready", str(paths[0]))
 
 
 def _imported(note: Path) -> Condition:

@@ -173,6 +173,10 @@ def _resolve_paths(config: schema.AppConfig, folder: Path) -> schema.AppConfig:
     for camera in data["cameras"]:
         if camera["source"]["kind"] == "file":
             camera["source"]["path"] = resolve(camera["source"]["path"])
+    for role in ("detector", "pose"):
+        chosen = data["front_end"][role]
+        if chosen.endswith((".onnx", ".safetensors")):  # else it is a name
+            data["front_end"][role] = str(resolve(Path(chosen)))
     data["lifter"]["weights"] = resolve(data["lifter"]["weights"])
     data["recorder"]["folder"] = resolve(data["recorder"]["folder"])
     if data["truth"] is not None:

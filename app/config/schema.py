@@ -108,9 +108,15 @@ class SynchronizerConfig(_Section):
 
 
 class FrontEndConfig(_Section):
-    """The 2D front end. ``threads`` of 0 means one a core."""
+    """The 2D front end. ``threads`` of 0 means one a core.
+
+    ``detector`` and ``pose`` are the networks of ``yolo_cpn``: ``shipped``, a name that
+    ``python -m tools.weights list`` knows, or a path to an ``.onnx`` file.
+    """
 
     kind: Literal["blazepose", "yolo_cpn"] = "blazepose"
+    detector: str = Field("shipped", min_length=1)
+    pose: str = Field("shipped", min_length=1)
     threads: int = Field(0, ge=0, le=256)
     mend_swaps: bool = True
 

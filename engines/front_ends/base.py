@@ -61,6 +61,11 @@ class FrontEnd(Protocol):
         """C of ``View2D.context``; 0 where there is no context."""
         ...
 
+    @property
+    def context_source(self) -> str:
+        """Which weights the context comes from (``engines.shipping.weights_digest``), or empty."""
+        ...
+
     def warm_up(self, height: int, width: int) -> None:
         """Runs every network once on a blank picture so that the first real call is not slow."""
         ...

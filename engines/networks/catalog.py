@@ -6,6 +6,7 @@ options. It holds no code, and it is checked to the last name and shape when it 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ from engines.networks.pose_network import PoseNetwork
 from engines.networks.rig_lifter import RigLifterConfig
 
 Options = Mapping[str, Any]
+
+_SAID_OF_WEIGHTS: Final = ("name", "weights")
+"""What a file says of its weights, which the network itself cannot know."""
 
 NAMES: Final[Mapping[str, tuple[str, Options]]] = {
     "yolov3": ("darknet", {"cfg": yolov3_cfg(416), "height": 416, "width": 416}),
@@ -122,6 +126,8 @@ def load_network(path: Path) -> EngineNetwork:
         raise UserError(f"{path}: its network options are not a table")
     network = build(metadata["dsvt.network"], options)
     fill(network, tensors, path)
+    said = {key: metadata[f"dsvt.{key}"] for key in _SAID_OF_WEIGHTS if f"dsvt.{key}" in metadata}
+    network.info = dataclasses.replace(network.info, facts={**network.info.facts, **said})
     return network
 
 

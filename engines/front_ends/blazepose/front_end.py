@@ -92,6 +92,11 @@ class BlazePoseFrontEnd:
         """0: there is no image context."""
         return 0
 
+    @property
+    def context_source(self) -> str:
+        """Empty: there is no image context."""
+        return ""
+
     def warm_up(self, height: int, width: int) -> None:
         """Runs every network once on a blank picture."""
         blank = np.zeros((height, width, 3), np.uint8)

@@ -102,6 +102,11 @@ class YoloCpnFrontEnd:
         """Channels of the pose network's features, or 0."""
         return self._joints.context_channels
 
+    @property
+    def context_source(self) -> str:
+        """The pose network's weights, as its file names them; empty where it does not."""
+        return self._joints.context_source
+
     def warm_up(self, height: int, width: int) -> None:
         """Runs every network once on blank pictures, for all views and for one."""
         views = len(self._tracks)

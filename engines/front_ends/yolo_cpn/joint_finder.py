@@ -45,6 +45,11 @@ class JointFinder:
         """C of the context; 0 where there is none."""
         return 0 if self._context == "none" else self._facts.channels
 
+    @property
+    def context_source(self) -> str:
+        """Which weights the context comes from; empty where it is not sampled or not said."""
+        return self._facts.weights if self._context == "sampled" else ""
+
     def find(
         self, people: Sequence[tuple[int, Floats]], note: Callable[[str, float], None]
     ) -> list[View2D]:

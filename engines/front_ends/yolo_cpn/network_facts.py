@@ -19,12 +19,14 @@ class PoseFacts:
         peak: heat of full certainty.
         decoding: how its heatmaps are read.
         channels: of its features.
+        weights: what identifies its weights (``engines.shipping.weights_digest``), or empty.
     """
 
     coco: bool
     peak: float
     decoding: Decoding
     channels: int
+    weights: str
 
 
 def input_size(backend: DescribedBackend) -> tuple[int, int]:
@@ -73,4 +75,5 @@ def pose_facts(backend: DescribedBackend) -> PoseFacts:
         )
     channels = {spec.name: spec.shape for spec in backend.outputs}["features"][1]
     decoding: Decoding = "cpn" if joints == "coco17" else "log_parabola"
-    return PoseFacts(joints == "coco17", peak, decoding, cast(int, channels))
+    weights = backend.metadata.get("dsvt.weights", "")
+    return PoseFacts(joints == "coco17", peak, decoding, cast(int, channels), weights)
