@@ -39,7 +39,9 @@ _LINGER_S = 0.4
 def _load(config: AppConfig) -> tuple[FrontEnd, Lifter]:
     cores = os.cpu_count() or 1
     card = read_card(config.lifter.weights)
-    backend = open_backend(config.lifter.weights, config.engine, config.lifter.threads or cores)
+    backend = open_backend(
+        config.lifter.weights, config.engine, config.lifter.threads or cores, config.precision
+    )
     lifter = Lifter(backend, card)
     front_end = make_front_end(
         config.front_end.kind,
@@ -48,6 +50,7 @@ def _load(config: AppConfig) -> tuple[FrontEnd, Lifter]:
         threads=config.front_end.threads or cores,
         networks=(config.front_end.detector, config.front_end.pose),
         context=lifter.context_channels > 0,
+        precision=config.precision,
     )
     front_end.warm_up(480, 640)
     lifter.warm_up(len(config.cameras))
@@ -182,7 +185,7 @@ def _take_rig(pipeline: PosePipeline, rigs: Subscriber[RigUpdate]) -> None:
     if update.version == pipeline.rig_version:
         return  # it is repeated every second: read it once
     rig = rig_from_json(update.rig.encode(), "rig") if update.rig else None
-    pipeline.set_rig(update.version, rig)
+    pipeline.set_rig(update.version, update.world, rig)
 
 
 def _obey(pipeline: PosePipeline, command: Command) -> None:

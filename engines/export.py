@@ -7,18 +7,18 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 from engines.errors import UserError
+from engines.model_files import Precision
 from engines.networks.engine_network import BATCH, MAX_VIEWS, VIEWS, EngineNetwork
 from engines.onnx_translations import onnx_translations
-
-Precision = Literal["fp32", "fp16"]
 
 MAX_BATCH: Final = 64
 
@@ -65,6 +65,23 @@ def export_onnx(network: EngineNetwork, path: Path, precision: Precision = "fp32
     """
     model = to_onnx(network)
     save_onnx(to_half(model) if precision == "fp16" else model, path)
+
+
+def export_half(single: Path, path: Path) -> None:
+    """Writes an exported network in half precision.
+
+    Args:
+        single: the ``.onnx`` file in single precision.
+        path: the file to write.
+
+    Raises:
+        UserError: the file is no ONNX file, or the result is not what every engine can read.
+    """
+    try:
+        model = onnx.load(single)
+    except (OSError, ValueError, DecodeError) as error:
+        raise UserError(f"{single} is no readable ONNX file: {error}") from error
+    save_onnx(to_half(model), path)
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> None:

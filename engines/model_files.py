@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from engines.errors import UserError
 from engines.weights_cache import cache_folder
 
 SHIPPED_FOLDER: Final = Path(__file__).resolve().parents[1] / "weights"
+Precision = Literal["fp32", "fp16"]
 _SUFFIXES: Final = (".onnx", ".safetensors")
+_HALF: Final = ".fp16.onnx"
 
 
 def check_shipped(path: Path) -> None:
@@ -37,13 +39,37 @@ def check_shipped(path: Path) -> None:
         raise UserError(f"{path}: not the weights that {card.name} describes; {advice}")
 
 
-def find_model(name: str, precision: str = "fp32") -> Path:
+def export_of(path: Path, precision: Precision) -> Path:
+    """Where a network's export in a precision lies, or will lie once it is made.
+
+    Half precision is for engines on a GPU. It lies beside the network where the network was
+    imported, else in the user's cache folder, under a name that holds the network's hash, so that
+    a changed network is never taken for its old export.
+
+    Args:
+        path: the network's ``.onnx`` file; one that is in half precision itself is taken as it is.
+        precision: which.
+
+    Raises:
+        UserError: the network cannot be read.
+    """
+    if precision == "fp32" or path.name.endswith(_HALF):
+        return path
+    if path.parent == cache_folder():
+        return path.with_name(path.stem + _HALF)
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    return cache_folder() / f"{path.stem}-{digest[:16]}{_HALF}"
+
+
+def find_model(name: str) -> Path:
     """Finds a network by name or path.
 
     Args:
         name: a path that ends in ``.onnx`` or ``.safetensors``, or a name such as ``yolov3``, which
             is looked for in the repository's ``weights`` folder, then among the imported ones.
-        precision: which export to prefer where there are several (``NAME.fp16.onnx``).
 
     Returns:
         The ``.onnx`` file, or the ``.safetensors`` file where that is all there is.
@@ -56,11 +82,9 @@ def find_model(name: str, precision: str = "fp32") -> Path:
         if not path.is_file():
             raise UserError(f"network not found: {path} (check the path)")
         return path
-    names = [f"{name}.{precision}.onnx"] if precision != "fp32" else []
-    names += [name + suffix for suffix in _SUFFIXES]
     for folder in (SHIPPED_FOLDER, cache_folder()):
-        for candidate in names:
-            path = folder / candidate
+        for suffix in _SUFFIXES:
+            path = folder / (name + suffix)
             if path.is_file():
                 return path
     raise UserError(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from engines.export import Precision, save_onnx, to_half, to_onnx
+from engines.export import save_onnx, to_half, to_onnx
+from engines.model_files import Precision
 from engines.networks.catalog import build, save_network
 from engines.networks.engine_network import EngineNetwork
 from tools.bench.sample_networks import enliven, make_sample

@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from engines.backends.device import tensorrt_obstacle
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
+from engines.export import save_onnx, to_onnx
+from engines.model_files import export_of
 from engines.networks.catalog import save_network
 from marker_networks import marker_detector
+from tools.build_engines import exported_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 without_tensorrt = pytest.mark.skipif(tensorrt_obstacle() is None, reason="TensorRT can run here")
@@ -97,3 +101,25 @@ def test_the_benchmark_names_unknown_networks(tmp_path: Path) -> None:
     done = run("tools.bench", "engines", "--network", "resnet", cache=tmp_path)
     assert done.returncode == 2
     assert "unknown network 'resnet' (known: lifter, " in done.stderr
+
+
+def test_half_precision_is_exported_once_and_again_when_the_network_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSVT_CACHE", str(tmp_path / "cache"))
+    elsewhere = tmp_path / "mine.safetensors"
+    network = marker_detector()
+    save_network(network, elsewhere)
+    path, made = exported_file(str(elsewhere), "fp16")
+    assert made and path == elsewhere.with_suffix(".onnx")
+    half = export_of(path, "fp16")
+    assert half.parent == tmp_path / "cache" / "weights"
+    assert OnnxRuntimeBackend(half, 1).metadata["dsvt.precision"] == "fp16"
+    assert OnnxRuntimeBackend(path, 1).metadata["dsvt.precision"] == "fp32"
+    assert exported_file(str(path), "fp16") == (path, False)
+    assert export_of(half, "fp16") == half and export_of(path, "fp32") == path
+    for parameter in network.parameters():
+        parameter.data.add_(0.5)
+    save_onnx(to_onnx(network), path)
+    assert export_of(path, "fp16") != half
+    assert exported_file(str(path), "fp16") == (path, True)

@@ -26,7 +26,7 @@ from engines.backends.select import EngineName, open_backend
 from engines.backends.validation import zeros_for
 from engines.errors import UserError
 from engines.front_ends.factory import network_file
-from engines.model_files import find_model
+from engines.model_files import Precision, export_of, find_model
 
 _RUNS = 10
 
@@ -58,11 +58,16 @@ def main(
         list[str] | None,
         typer.Option("--network", help="A network by name or file; may be given several times."),
     ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="fp16 or fp32.")] = "fp16",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", help="fp16 or fp32; the configuration's, or fp16.", show_default=False
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Build again what is there.")] = False,
 ) -> None:
     """Export networks, build their TensorRT engines where there is a GPU, and time them."""
-    if precision not in ("fp16", "fp32"):
+    if precision not in (None, "fp16", "fp32"):
         raise UserError(f"--precision must be fp16 or fp32, not {precision}")
     if config is None and not network:
         raise UserError("say what to build: --config FILE or --network NAME")
@@ -71,20 +76,22 @@ def main(
     if config is not None:
         settings = load_config(config)
         engine = settings.engine
+        precision = precision or settings.precision
         names += networks_of(settings)
+    wanted: Precision = "fp32" if precision == "fp32" else "fp16"
     obstacle = tensorrt_obstacle()
     if engine == "tensorrt" and obstacle is not None:
         raise UserError(f"the configuration asks for engine tensorrt, but there is {obstacle}")
     console = Console(highlight=False, soft_wrap=True)
     if obstacle is not None:
         # Half precision pays on a GPU; a CPU only converts it back.
-        precision = "fp32"
+        wanted = "fp32"
         console.print(
             f"TensorRT cannot run here ({obstacle}): nothing to build; the networks are exported "
             "and ONNX Runtime runs them",
             markup=False,
         )
-    prepared = prepare(names, precision, engine, obstacle is None, force)
+    prepared = prepare(names, wanted, engine, obstacle is None, force)
     table = Table("network", "ready", "engine", "ms for 4 views")
     for item in prepared:
         table.add_row(item.name, item.done, item.provider, f"{item.milliseconds:.1f}")
@@ -103,13 +110,13 @@ def networks_of(config: AppConfig) -> list[str]:
 
 
 def prepare(
-    names: Sequence[str], precision: str, engine: EngineName, build: bool, force: bool
+    names: Sequence[str], precision: Precision, engine: EngineName, build: bool, force: bool
 ) -> list[Prepared]:
     """Exports, builds and times networks, with a progress line.
 
     Args:
         names: networks by name or file.
-        precision: ``fp16`` or ``fp32``; a file given by path is taken as it is.
+        precision: of the engines.
         engine: what shall run them.
         build: whether TensorRT engines are built.
         force: build also what is there.
@@ -135,12 +142,12 @@ def prepare(
                     )
 
                 start = time.perf_counter()
-                built = build_engine(path, show, force)
+                built = build_engine(export_of(path, precision), show, force)
                 seconds = time.perf_counter() - start
                 done = f"built in {seconds:.0f} s" if built.built else "built before"
                 done += f", {built.megabytes:.0f} MB"
             progress.update(task, description=f"{name}: timing")
-            backend = open_backend(path, engine)
+            backend = open_backend(path, engine, None, precision)
             milliseconds = _time(backend)
             prepared.append(Prepared(name, path, done, backend.provider, milliseconds))
             backend.close()
@@ -148,24 +155,39 @@ def prepare(
     return prepared
 
 
-def exported_file(name: str, precision: str) -> tuple[Path, bool]:
-    """The ONNX file of a network; where only its weights are there, it is exported beside them.
+def exported_file(name: str, precision: Precision) -> tuple[Path, bool]:
+    """The ONNX file of a network; what there is not of it is made.
+
+    Where only weights are there, it is exported beside them; the half-precision export lies where
+    ``engines.model_files.export_of`` says.
+
+    Args:
+        name: of the network, or a file.
+        precision: which export must be there, besides that in single precision.
 
     Returns:
-        The file, and whether it had to be made.
+        The single-precision file, and whether anything had to be made.
 
     Raises:
         UserError: there is no such network, or it cannot be exported.
     """
-    found = find_model(name, precision)
-    if found.suffix == ".onnx":
-        return found, False
-    from engines.export import export_onnx  # torch takes seconds to import
-    from engines.networks.catalog import load_network
+    found = find_model(name)
+    path = found.with_suffix(".onnx")
+    made = False
+    if not path.is_file():
+        from engines.export import export_onnx  # torch takes seconds to import
+        from engines.networks.catalog import load_network
 
-    path = found.with_suffix(".onnx" if precision == "fp32" else f".{precision}.onnx")
-    export_onnx(load_network(found), path, "fp16" if precision == "fp16" else "fp32")
-    return path, True
+        export_onnx(load_network(found), path)
+        made = True
+    half = export_of(path, precision)
+    if not half.is_file():
+        from engines.export import export_half
+
+        half.parent.mkdir(parents=True, exist_ok=True)
+        export_half(path, half)
+        made = True
+    return path, made
 
 
 def _time(backend: DescribedBackend) -> float:

@@ -133,13 +133,16 @@ class CalibrationConfig(_Section):
     """Finding the cameras from the moving person.
 
     Attributes:
-        enabled: off means that the lifter answers alone; off by default while the cameras found
-            from a real detector's joints are not yet better than the lifter alone.
-        every_s: time between two refinements once a rig is found; while searching it is a third.
+        enabled: off means that the lifter answers alone.
+        every_s: most time between two refinements; at the beginning there are more.
+        lenses: a rig file (any format of ``engines.rig.exchange``) whose lenses are known.
+        fixed: a rig file whose cameras stand where it says; its world is kept.
     """
 
-    enabled: bool = False
+    enabled: bool = True
     every_s: float = Field(9.0, ge=1, le=600)
+    lenses: Path | None = None
+    fixed: Path | None = None
 
 
 class ViewerConfig(_Section):
@@ -158,12 +161,16 @@ class RecorderConfig(_Section):
 
 
 class AppConfig(_Section):
-    """Everything that one run needs to know. Paths are relative to the configuration file."""
+    """Everything that one run needs to know. Paths are relative to the configuration file.
+
+    ``precision`` is that of networks on a GPU; a CPU always runs single precision.
+    """
 
     description: str = ""
     cameras: list[CameraConfig] = Field(min_length=1, max_length=8)
     body_height_m: float = Field(1.70, gt=0.4, lt=2.6)
     engine: Literal["auto", "onnxruntime", "torch", "tensorrt"] = "auto"
+    precision: Literal["fp16", "fp32"] = "fp16"
     synchronizer: SynchronizerConfig = SynchronizerConfig()
     front_end: FrontEndConfig = FrontEndConfig()
     lifter: LifterConfig = LifterConfig()

@@ -10,6 +10,7 @@ from engines.backends.base import DescribedBackend
 from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
 from engines.errors import UserError
+from engines.model_files import Precision, export_of
 
 EngineName = Literal["auto", "onnxruntime", "torch", "tensorrt"]
 
@@ -17,7 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 def open_backend(
-    path: Path, engine: EngineName = "auto", threads: int | None = None
+    path: Path,
+    engine: EngineName = "auto",
+    threads: int | None = None,
+    precision: Precision = "fp32",
 ) -> DescribedBackend:
     """Opens a network on an engine.
 
@@ -30,6 +34,8 @@ def open_backend(
             an engine has been built for this network and GPU, else ONNX Runtime on the GPU, else
             ONNX Runtime on the CPU. Which one it is stands in ``provider``.
         threads: CPU threads within an operator; None takes the cores of this process.
+        precision: of the inside on a GPU, where ``python -m tools.build_engines`` has made the
+            half-precision export; a CPU always runs single precision.
 
     Raises:
         UserError: the file cannot be loaded, or the engine asked for is missing.
@@ -40,19 +46,20 @@ def open_backend(
     if engine == "tensorrt":
         from engines.backends.tensorrt_backend import TensorRtBackend
 
-        return TensorRtBackend(onnx)
+        return TensorRtBackend(export_of(onnx, precision))
     if engine == "auto":
         missing = tensorrt_obstacle()
         if missing is None:
             from engines.backends.tensorrt_backend import TensorRtBackend
 
-            built = TensorRtBackend.if_built(onnx)
+            built = TensorRtBackend.if_built(export_of(onnx, precision))
             if built is not None:
                 return built
             missing = "no engine has been built for this network: run python -m tools.build_engines"
         _log.info("%s: not on TensorRT (%s)", path.name, missing)
         if find_gpu() is not None and "cuda" in available_providers():
-            return OnnxRuntimeBackend(onnx, threads, "cuda")
+            half = export_of(onnx, precision)
+            return OnnxRuntimeBackend(half if half.is_file() else onnx, threads, "cuda")
     elif engine != "onnxruntime":
         raise UserError(f"unknown engine '{engine}' (known: auto, onnxruntime, torch, tensorrt)")
     return OnnxRuntimeBackend(onnx, threads)

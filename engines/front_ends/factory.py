@@ -8,7 +8,7 @@ from typing import Final, Literal
 from engines.backends.select import EngineName
 from engines.errors import UserError
 from engines.front_ends.base import FrontEnd
-from engines.model_files import SHIPPED_FOLDER, check_shipped, find_model
+from engines.model_files import SHIPPED_FOLDER, Precision, check_shipped, find_model
 
 FrontEndKind = Literal["blazepose", "yolo_cpn"]
 
@@ -25,6 +25,7 @@ def make_front_end(
     threads: int,
     networks: tuple[str, str] = (SHIPPED, SHIPPED),
     context: bool = True,
+    precision: Precision = "fp32",
 ) -> FrontEnd:
     """Loads a front end's networks.
 
@@ -35,6 +36,7 @@ def make_front_end(
         threads: CPU threads that it may keep busy.
         networks: detector and pose network of ``yolo_cpn``, as ``network_file`` takes them.
         context: whether image context is wanted, where the front end has it.
+        precision: of its networks' inside on a GPU.
 
     Raises:
         UserError: its weights or its engine are missing.
@@ -47,7 +49,7 @@ def make_front_end(
 
     detector, pose = (network_file(n, r) for n, r in zip(networks, _ROLES, strict=True))
     settings = YoloCpnSettings(context="sampled" if context else "none")
-    return open_yolo_cpn(views, detector, pose, engine, threads, settings)
+    return open_yolo_cpn(views, detector, pose, engine, threads, settings, precision)
 
 
 def network_file(name: str, role: str) -> Path:

@@ -21,6 +21,7 @@ from engines.front_ends.yolo_cpn.network_facts import network_name
 from engines.front_ends.yolo_cpn.operations import Floats, Operations
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible
+from engines.model_files import Precision
 
 _STAGES: Final = ("pictures", "detect", "pose", "context")
 
@@ -204,6 +205,7 @@ def open_yolo_cpn(
     engine: EngineName = "auto",
     threads: int | None = None,
     settings: YoloCpnSettings | None = None,
+    precision: Precision = "fp32",
 ) -> YoloCpnFrontEnd:
     """Opens both networks on an engine and makes the front end.
 
@@ -214,12 +216,20 @@ def open_yolo_cpn(
         engine: which engine runs them.
         threads: CPU threads; None takes the cores of this process.
         settings: how it works.
+        precision: of the inside on a GPU.
 
     Raises:
         UserError: a file cannot be loaded or is the wrong kind of network, or the engine is
             missing.
     """
-    backends = [open_backend(path, engine, threads) for path in (detector, pose)]
+    paths = (detector, pose)
+    backends = [open_backend(path, engine, threads, precision) for path in paths]
+    if engine == "auto" and backends[0].device != backends[1].device:
+        # The engine of one has been built and that of the other has not; pictures go up once or
+        # not at all.
+        for backend in backends:
+            backend.close()
+        backends = [open_backend(path, "onnxruntime", threads) for path in paths]
     return YoloCpnFrontEnd(backends[0], backends[1], views, settings)
 
 
