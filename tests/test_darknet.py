@@ -201,6 +201,46 @@ def test_wrong_cfgs_are_refused(old: str, new: str, words: str) -> None:
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("width=32\nheight=32", "width=65536\nheight=65536", "makes a map of"),
+        ("size=3\nstride=2", "size=40\nstride=2\npadding=0", "of a map of only 32×32"),
+        (
+            "[convolutional]\nfilters=6",
+            "[upsample]\nstride=9999\n[convolutional]\nfilters=6",
+            "map",
+        ),
+        ("[yolo]", "[shortcut]\nfrom=-9\n[yolo]", "before it"),
+    ],
+)
+def test_absurd_sizes_are_refused_before_they_take_memory(old: str, new: str, words: str) -> None:
+    text = SMALL_CFG.strip().replace("pad=1\nactivation=leaky", "activation=leaky", 1)
+    with pytest.raises(UserError) as error:
+        Darknet(parse_cfg(text.replace(old, new, 1), "small"))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["yolov3", "yolov3-tiny"])
+def test_an_input_that_is_no_multiple_of_the_stride_is_refused(name: str) -> None:
+    cfg = yolov3_cfg(416) if name == "yolov3" else yolov3_tiny_cfg(416)
+    with torch.device("meta"), pytest.raises(UserError, match="multiples of 32"):
+        Darknet(parse_cfg(cfg.replace("width=416", "width=400"), name))
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.text(max_size=60))
+def test_what_is_not_refused_runs(height: int, width: int, text: str) -> None:
+    cfg = SMALL_CFG.strip().replace("width=32\nheight=32", f"width={width}\nheight={height}")
+    try:
+        network = Darknet(parse_cfg(cfg + "\n" + text, "any")).eval()
+    except UserError:
+        return
+    with torch.no_grad():
+        heads = network(torch.zeros(1, 3, height, width))
+    assert all(head.shape[1] == 6 for head in heads)
+
+
 def test_route_and_shortcut_must_look_back() -> None:
     for section in ("[route]\nlayers=5", "[shortcut]\nfrom=-9", "[route]\nlayers=0\ngroups=3"):
         with pytest.raises(UserError, match=r"small:\d+"):

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -55,7 +55,8 @@ class ModelEntry(BaseModel):
 class _Registry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: dict[str, ModelEntry]
+    # A name becomes a file's name in the cache folder.
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")], ModelEntry]
 
 
 @dataclass(frozen=True, slots=True)

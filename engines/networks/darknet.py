@@ -20,6 +20,7 @@ from engines.networks.darknet_plan import (
     YoloHead,
     plan_layers,
 )
+from engines.networks.darknet_sizes import check_sizes
 
 BATCH_NORM_EPSILON: Final = 1e-6
 """Darknet divides by sqrt(variance) + 1e-6."""
@@ -42,6 +43,7 @@ class Darknet(nn.Module):
         super().__init__()
         self.config = config
         self.plans = plan_layers(config)
+        check_sizes(config, self.plans)
         self.layers = nn.ModuleList(
             ConvolutionLayer(plan) if isinstance(plan, Convolution) else nn.Identity()
             for plan in self.plans

@@ -18,6 +18,7 @@ from engines.errors import UserError
 from engines.networks.darknet import ConvolutionLayer, Darknet
 from engines.networks.darknet_cfg import read_cfg
 from engines.networks.darknet_plan import Convolution, plan_layers
+from engines.networks.darknet_sizes import check_sizes
 
 Floats = npt.NDArray[np.float32]
 
@@ -33,7 +34,9 @@ def load_darknet(cfg: Path, weights: Path) -> Darknet:
             not finite; the text names the layer.
     """
     config = read_cfg(cfg)
-    convolutions = [p for p in plan_layers(config) if isinstance(p, Convolution)]
+    plans = plan_layers(config)
+    check_sizes(config, plans)
+    convolutions = [p for p in plans if isinstance(p, Convolution)]
     values = _read_floats(weights)
     # Checked before the network is built, so that a hostile cfg cannot take the memory.
     end = 0
