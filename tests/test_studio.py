@@ -13,12 +13,14 @@ from engines.errors import UserError
 from engines.skeleton import LEFT_JOINTS, RIGHT_JOINTS
 from tools.studio.assets import Assets
 from tools.studio.camera import Camera, look_at, project
+from tools.studio.developer import Image
 from tools.studio.formats import read_garment, read_obj
 from tools.studio.looks import random_look
-from tools.studio.motion import Mocap, Piece, make_track, pose_once, read_mocap
+from tools.studio.motion import Mocap, Piece, make_track, read_mocap
 from tools.studio.person import SHOES, SKIN, Outfit, Person, build_person
+from tools.studio.posing import pose_once
 from tools.studio.preview import draw_random
-from tools.studio.renderer import Image, Renderer
+from tools.studio.renderer import Renderer
 from tools.studio.rig import forward, skin, true_joints
 from tools.studio.room import PAINT, Builder, Lights, Material, Room
 from tools.studio.shape import Shape, shaped_vertices, target_weights

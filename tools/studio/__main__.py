@@ -1,4 +1,4 @@
-"""Command line of the studio: ``python -m tools.studio clip|preview``."""
+"""Command line of the studio: ``python -m tools.studio clip|data|preview``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import typer
 from engines.errors import UserError
 from tools.studio.assets import Assets
 from tools.studio.clip import make_clip
+from tools.studio.generate import Order, Sort, generate
 from tools.studio.motion import read_mocap
 from tools.studio.preview import contact_sheet
+from tools.studio.shards import Split
 
 app = typer.Typer(
     add_completion=False,
@@ -48,6 +50,24 @@ def preview(
     """Makes a contact sheet of random people, poses and rooms."""
     contact_sheet(Assets(assets), read_mocap(mocap), out, columns, rows, seed)
     typer.echo(f"wrote {out}")
+
+
+@app.command()
+def data(
+    assets: AssetsOption,
+    mocap: MocapOption,
+    out: Annotated[Path, typer.Option(help="Folder to write; one folder a split.")],
+    split: Annotated[Split, typer.Option(help="Whose people, clothes, rooms and motions.")],
+    sort: Annotated[
+        Sort, typer.Option(help="Single poses, motions of several views, or whole pictures.")
+    ],
+    count: Annotated[int, typer.Option(help="Number of scenes.", min=1, max=100_000)],
+    first: Annotated[int, typer.Option(help="Number of the first scene.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.", min=1, max=256)] = 2,
+) -> None:
+    """Makes training data: scenes with pictures and exact labels. Goes on where it stopped."""
+    order = Order(assets, mocap, out, split, sort, first, count, workers)
+    typer.echo(f"{generate(order)} scenes in {out / split}")
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """One pinhole camera: x_cam = R x_world + t, pixel = K x_cam / z.
+    """One camera: x_cam = R x_world + t, n = x_cam / z, pixel = K n (1 + k1 |n|²).
 
     Pixel centres lie at integers + 0.5: the picture spans 0…width and 0…height. Camera axes are x
     right, y down, z forward.
@@ -42,11 +42,32 @@ class Camera:
     width: int
     height: int
     sensor: Sensor = field(default_factory=Sensor)
+    k1: float = 0.0
 
     @property
     def position(self) -> FloatArray:
         """(3,) where it stands, metres."""
         return np.asarray(-self.R.T @ self.t, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of a camera's whole picture, in its pixels; it may reach over the border."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1."""
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+
+def whole(camera: Camera) -> Window:
+    """The whole picture."""
+    return Window(0.0, 0.0, float(camera.width), float(camera.height))
 
 
 def look_at(
@@ -81,18 +102,46 @@ def look_at(
     )
 
 
+def to_camera(camera: Camera, points: FloatArray) -> FloatArray:
+    """World points (..., 3) → camera axes (..., 3)."""
+    return np.asarray(points @ camera.R.T + camera.t, np.float32)
+
+
 def project(camera: Camera, points: FloatArray) -> FloatArray:
-    """World points (..., 3) → pixels (..., 2)."""
-    seen = (points @ camera.R.T + camera.t) @ camera.K.T
-    return np.asarray(seen[..., :2] / seen[..., 2:], np.float32)
+    """World points (..., 3) → pixels (..., 2), lens distortion included."""
+    seen = to_camera(camera, points)
+    flat = seen[..., :2] / seen[..., 2:]
+    bent = flat * (1.0 + camera.k1 * (flat * flat).sum(-1, keepdims=True))
+    focal = np.array([camera.K[0, 0], camera.K[1, 1]])
+    return np.asarray(bent * focal + camera.K[:2, 2], np.float32)
 
 
-def clip_matrix(camera: Camera, near: float = 0.1, far: float = 40.0) -> FloatArray:
-    """(4, 4) matrix from world to OpenGL clip space, first row of the picture at the top."""
-    w, h, K = camera.width, camera.height, camera.K.astype(np.float64)
+def straightened(camera: Camera, pixels: FloatArray) -> FloatArray:
+    """Where pixels (..., 2) would lie without the lens's distortion (fixed-point iteration)."""
+    focal = np.array([camera.K[0, 0], camera.K[1, 1]])
+    bent = (pixels - camera.K[:2, 2]) / focal
+    flat = bent
+    for _ in range(5):
+        flat = bent / (1.0 + camera.k1 * (flat * flat).sum(-1, keepdims=True))
+    return np.asarray(flat * focal + camera.K[:2, 2], np.float32)
+
+
+def drawn_window(camera: Camera, window: Window) -> Window:
+    """What must be drawn without distortion, so that ``window`` can be taken out of it."""
+    if camera.k1 == 0.0:
+        return window
+    middle = np.array([window.left + window.width / 2, window.top + window.height / 2])
+    x, y = straightened(camera, middle.astype(np.float32))
+    wide, high = 1.06 * window.width, 1.06 * window.height
+    return Window(float(x) - wide / 2, float(y) - high / 2, wide, high)
+
+
+def clip_matrix(camera: Camera, window: Window, near: float = 0.1, far: float = 40.0) -> FloatArray:
+    """(4, 4) matrix from world to OpenGL clip space, the window's first row at the top."""
+    w, h, K = window.width, window.height, camera.K.astype(np.float64)
     lens = np.zeros((4, 4))
-    lens[0] = [2 * K[0, 0] / w, 2 * K[0, 1] / w, 2 * K[0, 2] / w - 1, 0]
-    lens[1] = [0, -2 * K[1, 1] / h, 1 - 2 * K[1, 2] / h, 0]
+    lens[0] = [2 * K[0, 0] / w, 2 * K[0, 1] / w, 2 * (K[0, 2] - window.left) / w - 1, 0]
+    lens[1] = [0, -2 * K[1, 1] / h, 1 - 2 * (K[1, 2] - window.top) / h, 0]
     lens[2] = [0, 0, (far + near) / (far - near), -2 * far * near / (far - near)]
     lens[3] = [0, 0, 1, 0]
     place = np.eye(4)

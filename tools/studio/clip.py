@@ -13,12 +13,13 @@ import yaml
 
 from tools.studio.assets import Assets
 from tools.studio.camera import Camera, Sensor, look_at
+from tools.studio.developer import Image
 from tools.studio.formats import FloatArray
 from tools.studio.furnish import random_room
 from tools.studio.looks import DENIM, HOOPS, PLAIN, Fabric, Look
 from tools.studio.motion import TRACK_HZ, Piece, Track, make_track, read_mocap
 from tools.studio.person import Outfit, Person, build_person
-from tools.studio.renderer import Actor, Image, Renderer, Stage
+from tools.studio.renderer import Actor, Renderer, Stage
 from tools.studio.rig import forward, true_joints
 from tools.studio.shape import Shape
 from tools.studio.video import write_video

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tools.studio import room as rm
+from tools.studio.clutter import add_clutter
 from tools.studio.formats import FloatArray
 from tools.studio.room import Builder, Material, Point, Room
 
@@ -220,11 +221,22 @@ def _lamp(w: _Wall, rng: np.random.Generator, s: float) -> float:
 
 
 def random_room(
-    rng: np.random.Generator, low: Point, high: Point, clear: tuple[Point, ...] = ()
+    rng: np.random.Generator,
+    low: Point,
+    high: Point,
+    clear: tuple[Point, ...] = (),
+    people: tuple[Spot, ...] = (),
+    clutter: int = 0,
 ) -> Room:
     """A room between two corners; furniture stands within 0.9 m of the walls.
 
-    No furniture is put near the points ``clear``, where cameras stand.
+    Args:
+        rng: source of chance.
+        low: the corner with the smallest coordinates, metres.
+        high: the opposite corner.
+        clear: where cameras stand; no furniture is put near.
+        people: where people stand; what ``clutter`` adds keeps off.
+        clutter: so many things stand about in the room.
     """
     b = Builder()
     main, other = rm.random_wall(rng), rm.random_wall(rng)
@@ -276,4 +288,7 @@ def random_room(
             else:
                 _picture(wall, rng, at)
                 at += float(rng.uniform(1.0, 1.5))
+    if clutter:
+        spots = [*people, *((x, y) for x, y, _ in clear)]
+        add_clutter(b, rng, spots, clutter)
     return b.build(low, high, shell, lights)

@@ -12,11 +12,11 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 
 from engines.errors import UserError
-from engines.skeleton import JOINT_COUNT
+from engines.skeleton import JOINT_COUNT, MIRROR
 from tools.studio.formats import FloatArray, IntArray, RealArray
 from tools.studio.person import SHOES, Person
 from tools.studio.retarget import Reference, Retargeter, make_reference
-from tools.studio.rig import forward, skin, true_joints
+from tools.studio.rig import forward, skin
 
 TRACK_HZ = 60.0
 """Rate at which bodies are moved; any time in between is interpolated."""
@@ -66,6 +66,17 @@ class Mocap:
         if not walks:
             raise UserError(f"the mocap file has no walk of the skeleton {skeleton}")
         return make_reference(np.concatenate(walks))
+
+    def floored(self, index: int) -> Reference:
+        """The upright skeleton of one clip, with the height at which that clip has the ankles."""
+        # Takes differ in where they put the floor: the lower ankle tells.
+        ankle = float(np.percentile(self.clip(index)[:, [3, 6], 2].min(1), 15))
+        return replace(self.reference(self.skeletons[index]), ankle_m=ankle)
+
+    def mirrored(self) -> Mocap:
+        """The same motions with left and right exchanged."""
+        flipped = self.joints[:, list(MIRROR)] * np.array([-1, 1, 1], np.float32)
+        return replace(self, joints=flipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +148,8 @@ def _heading(joints: FloatArray) -> FloatArray:
     return np.asarray(np.unwrap(np.arctan2(-left[..., 0], left[..., 1])), np.float32)
 
 
-def _turned(points: FloatArray, angle: float) -> FloatArray:
+def turned(points: FloatArray, angle: float) -> FloatArray:
+    """Points (..., 3) turned about the vertical by an angle in radians."""
     c, s = np.cos(angle), np.sin(angle)
     return np.asarray(points @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]), np.float32)
 
@@ -180,7 +192,7 @@ def make_track(
         if whole is not None:
             here = _body_heading(whole.rotations[-fade // 2])
             there = float(_heading(joints)[fade // 2])
-            joints = _turned(joints, here - there + np.radians(piece.turn_deg))
+            joints = turned(joints, here - there + np.radians(piece.turn_deg))
         part = _retargeted(person, joints, reference, grip)
         whole = part if whole is None else _joined(whole, part, fade)
     if whole is None:
@@ -189,35 +201,6 @@ def make_track(
     low, high = root[:, :2].min(0), root[:, :2].max(0)
     root[:, :2] -= (low + high) / 2
     return Track(whole.rotations, root)
-
-
-def pose_once(
-    person: Person, mocap: Mocap, frame: int, heading_deg: float = 0.0, grip: float = 0.3
-) -> tuple[FloatArray, FloatArray]:
-    """Poses a body by a single frame of the capture, above the origin, soles on the floor.
-
-    Args:
-        person: who.
-        mocap: the capture.
-        frame: row of ``mocap.joints``.
-        heading_deg: turns the pose about the vertical.
-        grip: how far the fingers are closed, radians a joint.
-
-    Returns:
-        (B, 3, 4) bone matrices and the true joints (17, 3), metres.
-    """
-    index = int(np.searchsorted(mocap.offsets, frame, side="right")) - 1
-    ankle = float(np.percentile(mocap.clip(index)[:, [3, 6], 2].min(1), 15))
-    reference = replace(mocap.reference(mocap.skeletons[index]), ankle_m=ankle)
-    joints = _turned(mocap.joints[frame : frame + 1], np.radians(heading_deg))
-    joints -= joints[:, :1] * np.array([1, 1, 0], np.float32)
-    track = _retargeted(person, joints, reference, grip)
-    rest, bones, weights = _soles(person)
-    lowest = skin(rest, bones, weights, forward(person.rig, track.rotations, track.root)[0])
-    root = track.root.copy()
-    root[:, 2] -= lowest[:, 2].min()
-    matrices = forward(person.rig, track.rotations, root)[0]
-    return matrices, true_joints(person.rig, matrices)
 
 
 def _body_heading(rotations: FloatArray) -> float:
@@ -247,7 +230,7 @@ def _joined(a: Track, b: Track, fade: int) -> Track:
     )
 
 
-def _soles(person: Person) -> tuple[FloatArray, IntArray, FloatArray]:
+def soles(person: Person) -> tuple[FloatArray, IntArray, FloatArray]:
     """The lowest corners of shoes (or bare feet): rest positions, bones, weights."""
     part = next((p for p in person.parts if p.kind == SHOES), person.parts[0])
     chosen = part.rest[:, 2] < part.rest[:, 2].min() + 0.03
@@ -257,10 +240,10 @@ def _soles(person: Person) -> tuple[FloatArray, IntArray, FloatArray]:
 def _planted(person: Person, track: Track) -> FloatArray:
     """Root (T, 3) such that the standing foot rests and the lowest sole is at z = 0."""
     matrices = forward(person.rig, track.rotations, track.root)
-    rest, bones, weights = _soles(person)
+    rest, bones, weights = soles(person)
     left = rest[:, 0] > 0
-    soles = np.stack([skin(rest, bones, weights, m) for m in matrices])
-    heights = np.stack([soles[:, left, 2].min(1), soles[:, ~left, 2].min(1)], 1)
+    feet = np.stack([skin(rest, bones, weights, m) for m in matrices])
+    heights = np.stack([feet[:, left, 2].min(1), feet[:, ~left, 2].min(1)], 1)
     lowest = heights.min(1)
     root = track.root.copy()
     root[:, 2] -= gaussian_filter1d(lowest, 1.0, mode="nearest")
@@ -268,7 +251,7 @@ def _planted(person: Person, track: Track) -> FloatArray:
     standing = np.exp(-(((heights - lowest[:, None]) / 0.012) ** 2))
     step = np.zeros_like(root[:, :2])
     for foot, mask in enumerate((left, ~left)):
-        points = soles[:, mask]
+        points = feet[:, mask]
         near = np.exp(-((points[..., 2] - points[..., 2].min(1, keepdims=True)) / 0.012))
         near = near[:-1] * near[1:]
         moved = ((points[1:, :, :2] - points[:-1, :, :2]) * near[..., None]).sum(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import cv2
 import numpy as np
@@ -11,44 +10,16 @@ import numpy as np
 from engines.errors import UserError
 from tools.studio.assets import Assets
 from tools.studio.camera import Camera, Sensor, look_at
+from tools.studio.casting import random_outfit, random_shape
+from tools.studio.developer import Image
 from tools.studio.formats import FloatArray
 from tools.studio.furnish import random_room
 from tools.studio.looks import random_look
-from tools.studio.motion import Mocap, pose_once
-from tools.studio.person import Outfit, build_person
-from tools.studio.renderer import Image, Renderer
+from tools.studio.motion import Mocap
+from tools.studio.person import build_person
+from tools.studio.posing import pose_once
+from tools.studio.renderer import Renderer
 from tools.studio.room import Point
-from tools.studio.shape import Shape
-
-_SHOES: Final = ("shoes01", "shoes02", "shoes03", "shoes04", "shoes05", "shoes06")
-
-
-def random_shape(rng: np.random.Generator) -> Shape:
-    """A random grown-up."""
-    male = float(np.clip(rng.choice([0.05, 0.95]) + rng.normal(0, 0.1), 0, 1))
-    race = rng.dirichlet([0.7, 0.7, 0.7])
-    stature = rng.normal(1.635 + 0.125 * male, 0.065)
-    age, muscle, weight, height, ideal = (
-        float(np.clip(rng.normal(mean, sigma), 0.02, 0.98))
-        for mean, sigma in ((0.62, 0.14), (0.5, 0.17), (0.5, 0.2), (0.5, 0.06), (0.6, 0.2))
-    )
-    races = (float(race[0]), float(race[1]), float(race[2]))
-    return Shape(male, max(age, 0.46), muscle, weight, height, ideal, races, float(stature))
-
-
-def random_outfit(rng: np.random.Generator, assets: Assets, male: bool) -> Outfit:
-    """Random clothes, shoes, hair and sometimes a hat that suit a man or a woman."""
-    sex = "male_" if male else "female_"
-    names = assets.garment_names("clothes")
-    suits = [name for name in names if name.startswith(sex) or "worksuit" in name]
-    hairs = list(assets.garment_names("hair"))
-    if male:
-        hairs = [name for name in hairs if name.startswith(("short", "afro"))]
-    suit = None if rng.random() < 0.04 else str(rng.choice(suits))
-    shoes = None if rng.random() < 0.12 else str(rng.choice(_SHOES))
-    hat = str(rng.choice(["fedora", "fedora_cocked"])) if rng.random() < 0.08 else None
-    bald = rng.random() < (0.12 if male else 0.0)
-    return Outfit(suit, shoes, None if bald or hat else str(rng.choice(hairs)), hat)
 
 
 def random_camera(

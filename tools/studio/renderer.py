@@ -7,19 +7,19 @@ from typing import Any
 
 import moderngl
 import numpy as np
-import numpy.typing as npt
 
 from engines.errors import UserError
-from tools.studio.camera import Camera, clip_matrix
+from tools.studio.camera import Camera, Window, clip_matrix, drawn_window, whole
+from tools.studio.developer import Developer, Image, Shot
 from tools.studio.formats import FloatArray
 from tools.studio.gpu import Painter, create_context, part_uv, set_uniforms, source
+from tools.studio.lighting import lamp_view, occluders
 from tools.studio.looks import Look
 from tools.studio.person import EYES, SHOES, SKIN, Person
 from tools.studio.room import Room
 
 MAX_BONES = 48
 _CLOSED = (SKIN, EYES, SHOES)
-Image = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,10 @@ class Stage:
             thing.release()
 
 
+Posed = tuple[Actor, FloatArray]
+"""A person and the matrices (B, 3, 4) of their bones."""
+
+
 class Renderer:
     """Draws pictures of one size; everything it makes is freed with ``release``."""
 
@@ -83,8 +87,6 @@ class Renderer:
         self._body = ctx.program(source("scene.vert", skinned), source("scene.frag", skinned))
         self._room_depth = ctx.program(source("scene.vert", static), source("depth.frag"))
         self._body_depth = ctx.program(source("scene.vert", skinned), source("depth.frag"))
-        self._post = ctx.program(source("quad.vert"), source("post.frag"))
-        self._quad = ctx.vertex_array(self._post, [])
         self._shadow_map = ctx.depth_texture((shadow, shadow))
         self._shadow_map.compare_func = "<="
         self._shadow_map.filter = (moderngl.LINEAR, moderngl.LINEAR)
@@ -92,12 +94,10 @@ class Renderer:
         self._shadow = ctx.framebuffer(depth_attachment=self._shadow_map)
         samples = min(samples, ctx.max_samples)
         self._many = ctx.framebuffer(
-            [ctx.renderbuffer(self.size, 4, samples=samples, dtype="f2")],
+            [ctx.renderbuffer(self.size, 4, samples=samples, dtype="f2") for _ in range(2)],
             ctx.depth_renderbuffer(self.size, samples=samples),
         )
-        self._linear = ctx.texture(self.size, 4, dtype="f2")
-        self._resolved = ctx.framebuffer([self._linear])
-        self._final = ctx.framebuffer([ctx.renderbuffer(self.size, 3)])
+        self._developer = Developer(ctx, self.size)
 
     def release(self) -> None:
         """Frees the context and all that was drawn with it."""
@@ -163,33 +163,70 @@ class Renderer:
             ctx.vertex_array(self._body_depth, depth, indices),
         )
 
-    def draw(
-        self,
-        stage: Stage,
-        actors: list[tuple[Actor, FloatArray]],
-        camera: Camera,
-        frame_seed: int = 0,
-    ) -> Image:
-        """Draws one picture.
+    def draw(self, stage: Stage, actors: list[Posed], camera: Camera, frame_seed: int = 0) -> Image:
+        """Draws one whole picture: (height, width, 3) RGB; see ``shoot``."""
+        return self.shoot(stage, actors, camera, self.light(stage, actors), frame_seed).picture
+
+    def light(self, stage: Stage, actors: list[Posed]) -> FloatArray:
+        """Draws the shadows; one drawing serves all cameras.
 
         Args:
             stage: the room.
             actors: people with their bones' matrices (B, 3, 4), as ``rig.forward`` gives them.
-            camera: must have the renderer's size.
-            frame_seed: seeds the sensor's noise.
 
         Returns:
-            (height, width, 3) RGB.
+            (4, 4) the lamp's view, for ``shoot``.
         """
-        light = self._light_matrix(stage, actors)
+        light = lamp_view(stage.room.lights.lamp)
         self._draw_shadows(stage, actors, light)
+        return light
+
+    def shoot(
+        self,
+        stage: Stage,
+        actors: list[Posed],
+        camera: Camera,
+        light: FloatArray,
+        frame_seed: int = 0,
+        window: Window | None = None,
+        earlier: list[Posed] | None = None,
+    ) -> Shot:
+        """Draws one picture and its labels.
+
+        Args:
+            stage: the room.
+            actors: people with their bones' matrices; the first three are told apart by labels.
+            camera: who looks.
+            light: what ``light`` returned for this instant.
+            frame_seed: seeds the sensor's noise.
+            window: what part of the camera's picture to draw; its proportions are the renderer's.
+            earlier: the same people early in the exposure, for motion blur.
+        """
+        window = window or whole(camera)
+        drawn = drawn_window(camera, window)
+        if earlier is not None:
+            self._draw_scene(stage, earlier, camera, light, drawn)
+            self._developer.keep_earlier(self._many)
+        self._draw_scene(stage, actors, camera, light, drawn)
+        return self._developer.develop(
+            self._many, camera, window, drawn, frame_seed, 0.0 if earlier is None else 0.5
+        )
+
+    def _draw_scene(
+        self,
+        stage: Stage,
+        actors: list[Posed],
+        camera: Camera,
+        light: FloatArray,
+        window: Window,
+    ) -> None:
         self._many.use()
         self._many.clear(0.1, 0.1, 0.1, 1.0)
         self._context.enable_only(moderngl.DEPTH_TEST)
         lights, room = stage.room.lights, stage.room
-        spheres = _occluders(actors)
+        spheres = occluders([(actor.person.rig, m) for actor, m in actors])
         common = {
-            "to_clip": _columns(clip_matrix(camera)),
+            "to_clip": _columns(clip_matrix(camera, window)),
             "to_light": _columns(light),
             "eye": tuple(camera.position.tolist()),
             "lamp": lights.lamp,
@@ -207,8 +244,9 @@ class Renderer:
         }
         self._shadow_map.use(1)
         set_uniforms(self._body, common)
-        for actor, matrices in actors:
+        for number, (actor, matrices) in enumerate(actors):
             actor.textures.use(0)
+            self._body["actor"].value = tuple(float(number == channel) for channel in range(3))
             _write_bones(self._body, matrices)
             # Skin is most of the triangles: leave out those that face away.
             self._context.enable(moderngl.CULL_FACE)
@@ -220,15 +258,13 @@ class Renderer:
         # The room comes last: what people hide need not be lit.
         stage.textures.use(0)
         set_uniforms(self._room, common)
+        self._room["actor"].value = (0.0, 0.0, 0.0)
         padded = np.zeros((24, 4), "f4")
         padded[: len(spheres)] = spheres[:24]
         self._room["occluders"].write(padded.tobytes())
         stage.scene.render(moderngl.TRIANGLES)
-        return self._develop(camera, frame_seed)
 
-    def _draw_shadows(
-        self, stage: Stage, actors: list[tuple[Actor, FloatArray]], light: FloatArray
-    ) -> None:
+    def _draw_shadows(self, stage: Stage, actors: list[Posed], light: FloatArray) -> None:
         self._shadow.use()
         self._shadow.clear(depth=1.0)
         self._context.enable_only(moderngl.DEPTH_TEST)
@@ -243,43 +279,6 @@ class Renderer:
             _write_bones(self._body_depth, matrices)
             actor.depth.render(moderngl.TRIANGLES)
 
-    def _light_matrix(self, stage: Stage, actors: list[tuple[Actor, FloatArray]]) -> FloatArray:
-        """Sees the scene from the lamp: a wide view straight down."""
-        lamp = np.array(stage.room.lights.lamp, np.float64)
-        half = np.tan(np.radians(64.0))
-        near, far = 0.2, float(lamp[2]) + 0.5
-        lens = np.zeros((4, 4))
-        lens[0, 0] = lens[1, 1] = 1.0 / half
-        lens[2, 2:] = (far + near) / (far - near), -2 * far * near / (far - near)
-        lens[3, 2] = 1.0
-        place = np.eye(4)
-        place[:3, :3] = [[1, 0, 0], [0, -1, 0], [0, 0, -1]]
-        place[:3, 3] = -place[:3, :3] @ lamp
-        return np.asarray(lens @ place, np.float32)
-
-    def _develop(self, camera: Camera, frame_seed: int) -> Image:
-        self._context.copy_framebuffer(self._resolved, self._many)
-        self._final.use()
-        self._context.disable(moderngl.DEPTH_TEST)
-        self._linear.use(0)
-        sensor = camera.sensor
-        set_uniforms(
-            self._post,
-            {
-                "picture": 0,
-                "texel": (1.0 / self.size[0], 1.0 / self.size[1]),
-                "gains": sensor.gains,
-                "vignette": sensor.vignette,
-                "blur": sensor.blur,
-                "noise_level": sensor.noise,
-                "contrast": sensor.contrast,
-                "frame_seed": frame_seed,
-            },
-        )
-        self._quad.render(moderngl.TRIANGLES, vertices=3)
-        pixels = np.frombuffer(self._final.read(components=3, alignment=1), np.uint8)
-        return np.ascontiguousarray(pixels.reshape(self.size[1], self.size[0], 3)[::-1])
-
 
 def _columns(matrix: FloatArray) -> tuple[float, ...]:
     """OpenGL wants columns first."""
@@ -290,22 +289,3 @@ def _write_bones(program: Any, matrices: FloatArray) -> None:
     padded = np.zeros((MAX_BONES, 3, 4), "f4")
     padded[: len(matrices)] = matrices
     program["bones"].write(padded.tobytes())
-
-
-def _occluders(actors: list[tuple[Actor, FloatArray]]) -> FloatArray:
-    """Spheres (N, 4) that stand for people when the floor around them is darkened."""
-    sizes: tuple[tuple[str, float], ...] = (
-        ("Hips", 0.15),
-        ("LeftFoot", 0.09),
-        ("RightFoot", 0.09),
-        ("LeftToeBase", 0.06),
-    )
-    sizes += (("RightToeBase", 0.06), ("LeftLeg", 0.08), ("RightLeg", 0.08), ("Spine1", 0.17))
-    rows = []
-    for actor, matrices in actors:
-        rig = actor.person.rig
-        for name, radius in sizes:
-            bone = rig.index(name)
-            at = matrices[bone, :, :3] @ rig.heads[bone] + matrices[bone, :, 3]
-            rows.append([*at.tolist(), radius])
-    return np.array(rows, np.float32).reshape(-1, 4)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from tools.studio.renderer import Image
+from tools.studio.developer import Image
 
 TIME_BASE = Fraction(1, 90000)
 

@@ -15,7 +15,9 @@ centroid in vec3 normal;
 centroid in vec2 uv;
 centroid in vec4 in_light;
 flat in float layer;
-out vec4 result;
+uniform vec3 actor;                // which person is drawn: one channel each, 0 for the room
+layout(location = 0) out vec4 result;
+layout(location = 1) out vec4 label;  // people, then metres in front of the camera
 
 const vec2 TAPS[12] = vec2[12](
     vec2(-0.840, -0.074), vec2(0.962, -0.195), vec2(0.185, -0.893), vec2(-0.203, 0.821),
@@ -37,6 +39,7 @@ float lit(vec3 n, vec3 l) {
 }
 
 void main() {
+    label = vec4(actor, 1.0 / gl_FragCoord.w);
     vec4 texel = texture(albedo, vec3(uv, layer));
     vec3 base = texel.rgb * texel.rgb;   // close enough to the inverse of display gamma
     if (texel.a > 0.97) { result = vec4(base * 1.6, 1.0); return; }
