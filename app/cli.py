@@ -108,6 +108,10 @@ def replay(
     speed: Annotated[
         float, typer.Option("--speed", min=0.05, max=50, help="1 is the recorded speed.")
     ] = 1.0,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Write the recorded run's figures to this JSON file."),
+    ] = None,
 ) -> None:
     """Show a recording again in the same viewer."""
     from app.recording.reader import read_run_spec
@@ -122,7 +126,7 @@ def replay(
         replay=file.absolute(),
         replay_speed=speed,
     )
-    _run(spec, seconds, None)
+    _run(spec, seconds, report)
 
 
 def has_display() -> bool:

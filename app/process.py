@@ -85,13 +85,15 @@ def run_process(main: Callable[[ProcessContext], None]) -> NoReturn:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--name", required=True)
+    parser.add_argument("--parent", type=int, help="end when this process, which starts it, ends")
     arguments = parser.parse_args()
     name: str = arguments.name
     run_dir: Path = arguments.run_dir
 
     setproctitle(f"dsvt {name}")
     faulthandler.enable()
-    _die_with_parent()
+    if arguments.parent is not None:
+        _die_with_parent(arguments.parent)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -145,9 +147,13 @@ def _beat(name: str, run_dir: Path, said: _Said, stop: threading.Event) -> None:
             said.changed.clear()
 
 
-def _die_with_parent() -> None:
-    """Ends this process when the supervisor dies, however it dies (Linux only)."""
+def _die_with_parent(parent: int) -> None:
+    """Ends this process when the supervisor dies, however it dies (Linux only).
+
+    Args:
+        parent: process id of the supervisor; in a container it may well be 1.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == 1:  # the parent was gone before the call
+        if os.getppid() != parent:  # it was gone before the call
             os.kill(os.getpid(), signal.SIGTERM)

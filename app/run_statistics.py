@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
 from app.frame_receiver import FrameSet, ViewCounters
 from app.messages import CameraStat, PipelineStatus, StageStat
+
+N = TypeVar("N", int, float)
 
 _RECENT = 64
 # What a whole run's percentiles are taken from at most: 20 minutes at 30 sets a second.
@@ -69,9 +72,9 @@ class RunStatistics:
         final: bool,
     ) -> PipelineStatus:
         """The figures as a message; ``final`` ones cover the whole run."""
-        first = 0 if final else max(0, len(self._times) - _RECENT)
-        times = list(islice(self._times, first, None))
-        latencies = list(islice(self._latencies, first, None))
+        count = _KEPT if final else _RECENT
+        times = _newest(self._times, count)
+        latencies = _newest(self._latencies, count)
         stages = self._all_stages if final else self._stages
         span = (times[-1] - times[0]) * 1e-9 if len(times) > 1 else 0.0
         p50, p99 = np.percentile(latencies, [50, 99]) if latencies else (0.0, 0.0)
@@ -88,7 +91,8 @@ class RunStatistics:
                 for name, values in stages.items()
             ),
             cameras=tuple(
-                self._camera(view, name, counters[view]) for view, name in enumerate(self._cameras)
+                self._camera(name, counters[view], _newest(self._skews[view], count), view)
+                for view, name in enumerate(self._cameras)
             ),
             front_end=front_end,
             lifter=lifter,
@@ -96,8 +100,9 @@ class RunStatistics:
             final=final,
         )
 
-    def _camera(self, view: int, name: str, counters: ViewCounters) -> CameraStat:
-        skews = self._skews[view]
+    def _camera(
+        self, name: str, counters: ViewCounters, skews: list[float], view: int
+    ) -> CameraStat:
         status = counters.status
         return CameraStat(
             camera=name,
@@ -110,3 +115,10 @@ class RunStatistics:
             state=status.state if status is not None else "opening",
             detail=status.detail if status is not None else "",
         )
+
+
+def _newest(values: deque[N], count: int) -> list[N]:
+    """The last ``count`` values, oldest first, without walking over those before them."""
+    newest = list(islice(reversed(values), count))
+    newest.reverse()
+    return newest

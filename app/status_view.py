@@ -13,6 +13,7 @@ from app.messages import CameraStat
 from app.supervisor import Progress
 
 _PLAIN_EVERY_S = 5.0
+_TROUBLE = ("frozen", "lost")
 _STATE_STYLE = {
     "streaming": "green",
     "ready": "green",
@@ -28,7 +29,10 @@ _STATE_STYLE = {
 
 
 class StatusView:
-    """Shows the progress of a run; on something that is no terminal, a line now and then."""
+    """Shows the progress of a run; on something that is no terminal, a line now and then.
+
+    There, what happens to a camera or a process in between is said in a line of its own.
+    """
 
     def __init__(self, console: Console) -> None:
         """Prepares the display.
@@ -41,6 +45,8 @@ class StatusView:
         self._next_plain_s = 0.0
         self._said_phase = ""
         self._said_details = False
+        self._troubled: set[str] = set()
+        self._restarts: dict[str, int] = {}
 
     def __enter__(self) -> StatusView:
         if self._console.is_terminal:
@@ -72,6 +78,19 @@ class StatusView:
         if progress.phase == "running" and progress.elapsed_s >= self._next_plain_s:
             self._next_plain_s = progress.elapsed_s + _PLAIN_EVERY_S
             self._console.print(_headline(progress))
+        self._say_changes(progress)
+
+    def _say_changes(self, progress: Progress) -> None:
+        for camera in progress.pipeline.cameras if progress.pipeline is not None else ():
+            troubled = camera.state in _TROUBLE
+            if troubled == (camera.camera in self._troubled):
+                continue
+            self._troubled ^= {camera.camera}
+            self._console.print(f"{camera.camera}: {camera.state}: {camera.detail}", markup=False)
+        for row in progress.health.processes:
+            if row.restarts > self._restarts.get(row.process, 0):
+                self._restarts[row.process] = row.restarts
+                self._console.print(f"{row.process}: restarted {row.restarts}×")
 
 
 def _headline(progress: Progress) -> Text:

@@ -18,6 +18,7 @@ from app.process_table import ProcessEntry
 _BACK_OFF_S = (0.3, 0.6, 1.2, 2.4, 5.0)
 _MAX_RESTARTS_A_MINUTE = 5
 _STUCK_S = 20.0
+_SILENT_START_S = 60.0  # imports on a busy machine take their time
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MINUTE_NS = 60_000_000_000
 
@@ -75,8 +76,10 @@ class SupervisedProcess:
             return text.strip()
         with contextlib.suppress(OSError):
             lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
-            return next((line for line in reversed(lines) if line.strip()), "")
-        return ""
+            last = next((line for line in reversed(lines) if line.strip()), "")
+            if last:
+                return last
+        return "" if self._exit_code is None else f"nothing ({_how_it_ended(self._exit_code)})"
 
     @property
     def exit_code(self) -> int | None:
@@ -139,6 +142,7 @@ class SupervisedProcess:
         self._beat = None
         command = [sys.executable, "-m", self.entry.module]
         command += ["--run-dir", str(self._run_dir), "--name", self.entry.name]
+        command += ["--parent", str(os.getpid())]
         root = str(Path(__file__).resolve().parents[1])
         path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
         if self.entry.nice:
@@ -174,5 +178,14 @@ class SupervisedProcess:
 
     def _is_stuck(self) -> bool:
         if self._beat is None:
-            return False
+            return now_ns() - self._starts_ns[-1] > _SILENT_START_S * 1e9
         return now_ns() - self._beat.at_ns > _STUCK_S * 1e9
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"ended by signal {-code}"

@@ -29,6 +29,8 @@ from app.topics import Topic
 from engines.errors import UserError
 
 _TICK_S = 0.05
+# SIGHUP, where there is one: the terminal was closed.
+_ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 _STARTED = ("ready", "finished", "failed")
 _RUN_STATE_NS = 100_000_000
 _HEALTH_NS = 500_000_000
@@ -120,10 +122,7 @@ class Supervisor:
         Raises:
             UserError: something the user must put right kept it from running.
         """
-        previous = {
-            number: signal.signal(number, self._interrupt)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        previous = {number: signal.signal(number, self._interrupt) for number in _ENDING}
         try:
             reason = self._loop()
             self._stop(hurried=self._interrupted.is_set())

@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from live_runs import family, named, run_app, running_app, synthetic, wait_for, write_config
+from app.recording.recover import inspect
+from live_runs import (
+    app_command,
+    environment,
+    family,
+    named,
+    run_app,
+    running_app,
+    synthetic,
+    wait_for,
+    write_config,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("pipeline", "camera.c0", "camera.c1", "viewer", "recorder")
@@ -54,6 +65,13 @@ def test_a_run_with_faulty_cameras_ends_with_a_report_and_leaves_nothing_behind(
     assert report["completeness"] == 0  # nobody is in a test picture, and none is made up
     assert {"front_end", "lifter", "engine"} <= set(report)
     assert (short_tmp / "t.mcap").stat().st_size > 1000
+    replayed = run_app(
+        short_tmp, "replay", short_tmp / "t.mcap", "--headless", "--seconds", "2", "--speed", "20",
+        "--video", short_tmp / "v.mp4", "--report", short_tmp / "again.json",
+    )  # fmt: skip
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert json.loads((short_tmp / "again.json").read_text())["front_end"] == report["front_end"]
+    assert (short_tmp / "v.mp4").stat().st_size > 1000
     assert family(short_tmp) == []
     assert list((short_tmp / "r").iterdir()) == []
 
@@ -107,6 +125,37 @@ def test_when_the_supervisor_is_killed_its_processes_end_too(short_tmp: Path) ->
         app.kill()
         app.wait(10)
         wait_for(lambda: family(short_tmp) == [], "end of every process", 15)
+
+
+def test_a_closed_terminal_ends_everything_in_order(short_tmp: Path) -> None:
+    config = write_config(short_tmp, [synthetic()])
+    record = short_tmp / "t.mcap"
+    with running_app(
+        short_tmp, "live", "--config", config, "--headless", "--record", record
+    ) as app:
+        wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        app.send_signal(signal.SIGHUP)
+        assert app.wait(20) == 0
+    assert inspect(record).whole
+    assert family(short_tmp) == []
+
+
+def test_it_runs_as_the_first_process_of_a_container(short_tmp: Path) -> None:
+    namespace = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no process namespaces")
+    config = write_config(short_tmp, [synthetic()])
+    done = subprocess.run(
+        [*namespace, *app_command("live", "--config", config, "--headless", "--seconds", "2")],
+        cwd=short_tmp,
+        env=environment(short_tmp),
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ended: 2 s are over" in done.stdout
 
 
 def test_a_missing_video_is_one_line(short_tmp: Path) -> None:
