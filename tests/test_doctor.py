@@ -39,7 +39,7 @@ def test_one_screen_says_everything(tmp_path: Path) -> None:
     ):  # fmt: skip
         assert sum(f" {area} " in line for line in lines) >= 1, area
     # an empty cache: BlazePose is not there yet
-    assert "the first run fetches BlazePose" in done.stdout
+    assert "the first run with blazepose" in " ".join(done.stdout.split())
     if find_gpu() is None:
         assert "no NVIDIA GPU" in done.stdout
 
@@ -50,6 +50,16 @@ def test_missing_packages_are_one_line() -> None:
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "is not installed" in done.stderr and "pip install -r requirements.txt" in done.stderr
+
+
+def test_one_missing_package_does_not_hide_the_rest(tmp_path: Path) -> None:
+    """A stand-in that does not load, as a broken ONNX Runtime would not."""
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('no', name='onnxruntime')\n")
+    done = run("-m", "tools.doctor", PYTHONPATH=str(tmp_path), DSVT_CACHE=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    assert "onnxruntime does not load" in done.stdout
+    for area in ("Python", "Packages", "GPU", "torch", "Weights", "Display", "Disk"):
+        assert f" {area} " in done.stdout, area
 
 
 def test_wrong_packages_are_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def main() -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from tools.doctor_checks import CHECKS
+    from tools.doctor_checks import CHECKS, examine
 
     marks = {"good": ("✓", "green"), "lacking": ("–", "yellow"), "broken": ("✗", "red")}
     table = Table(box=None, padding=(0, 1), show_header=False)
@@ -21,7 +21,7 @@ def main() -> None:
     table.add_column()
     broken = False
     for check in CHECKS:
-        finding = check()
+        finding = examine(check)
         mark, colour = marks[finding.state]
         text = finding.found if not finding.cost else f"{finding.found}: {finding.cost}"
         table.add_row(Text(mark, style=colour), finding.area, Text(text))

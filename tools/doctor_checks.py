@@ -1,4 +1,7 @@
-"""The checks of ``python -m tools.doctor``, each one line of its report."""
+"""The checks of ``python -m tools.doctor``, each one line of its report.
+
+What a check needs is imported within it: where a package is missing, the other checks still run.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import psutil
-from packaging.requirements import InvalidRequirement, Requirement
-
-from app.cli import has_display
-from capture.v4l2 import find_devices
 from engines.backends.device import (
     find_gpu,
     tensorrt_obstacle,
     tensorrt_version,
     torch_cuda_version,
 )
-from engines.backends.onnxruntime_backend import available_providers
 from engines.errors import UserError
-from engines.weights_cache import cache_folder
-from tools.weights_registry import condition, read_registry
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 State = Literal["good", "lacking", "broken"]
 
@@ -106,6 +104,8 @@ def check_libraries() -> Finding:
 
 def check_processor() -> Finding:
     """Cores and memory."""
+    import psutil
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = psutil.virtual_memory()
     found = f"{cores} cores, {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB free"
@@ -132,6 +132,8 @@ def check_gpu() -> Finding:
 
 def check_onnxruntime() -> Finding:
     """ONNX Runtime and its providers."""
+    from engines.backends.onnxruntime_backend import available_providers
+
     version = _version("onnxruntime") or _version("onnxruntime-gpu")
     found = f"{version}, providers: {', '.join(available_providers())}"
     if find_gpu() is not None and available_providers() == ("cpu",):
@@ -144,7 +146,13 @@ def check_tensorrt() -> Finding:
     """TensorRT, which is not loaded for it."""
     obstacle = tensorrt_obstacle()
     if obstacle is None:
-        return Finding("TensorRT", "good", str(tensorrt_version()))
+        from engines.backends.tensorrt_cache import engine_folder
+
+        count = len(list(engine_folder().glob("*.engine")))
+        found = f"{tensorrt_version()}, {count} engines built"
+        if count:
+            return Finding("TensorRT", "good", found)
+        return Finding("TensorRT", "lacking", found, "run python -m tools.build_engines --config …")
     costs = {
         "no NVIDIA GPU": "nothing lost: it runs on GPUs only",
         "the package tensorrt is not installed": (
@@ -172,18 +180,20 @@ def check_torch() -> Finding:
 
 def check_weights() -> Finding:
     """Which networks are ready."""
+    from tools.weights_registry import condition, read_registry
+
     states = {name: condition(name, entry).state for name, entry in read_registry().items()}
     ready = [name for name, state in states.items() if state == "ready"]
-    bad = [name for name, state in states.items() if state in ("damaged", "missing")]
     found = f"ready: {', '.join(ready) or 'none'}"
+    costs: list[str] = []
+    bad = [name for name, state in states.items() if state in ("damaged", "missing")]
     if bad:
-        cost = f"{', '.join(bad)} damaged or missing; see python -m tools.weights verify"
-        return Finding("Weights", "broken", found, cost)
-    to_fetch = [name for name, state in states.items() if state == "fetch it"]
-    first_run = [name for name in to_fetch if name.startswith("blazepose")]
-    if first_run:
-        cost = "the first run fetches BlazePose, so it needs a network"
-        return Finding("Weights", "lacking", found, cost)
+        verify = f"python -m tools.weights verify {' '.join(bad)}"
+        costs.append(f"{', '.join(bad)} damaged or missing, see {verify}")
+    if any(state == "fetch it" and name.startswith("blazepose") for name, state in states.items()):
+        costs.append("the first run with blazepose fetches it, so it needs a network")
+    if costs:
+        return Finding("Weights", "broken" if bad else "lacking", found, "; ".join(costs))
     return Finding("Weights", "good", found)
 
 
@@ -191,6 +201,8 @@ def check_cameras() -> Finding:
     """Cameras and the right to use them."""
     if sys.platform != "linux":
         return Finding("Cameras", "good", "see python -m tools.cameras")
+    from capture.v4l2 import find_devices
+
     devices = find_devices()
     usable = [device for device in devices if not device.problem]
     problems = [f"{device.path}: {device.problem}" for device in devices if device.problem]
@@ -204,6 +216,8 @@ def check_cameras() -> Finding:
 
 def check_display() -> Finding:
     """A screen for the viewer."""
+    from app.cli import has_display
+
     if has_display():
         name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "the system's own"
         return Finding("Display", "good", name)
@@ -225,6 +239,8 @@ def check_shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
 
 def check_disk(folder: Path | None = None) -> Finding:
     """Room for recordings and for weights, and the right to write there."""
+    from engines.weights_cache import cache_folder
+
     here = folder or Path.cwd()
     kept = _existing(cache_folder())
     for place, purpose in ((here, "recordings"), (kept, "weights")):
@@ -255,7 +271,24 @@ CHECKS: Final[Sequence[Callable[[], Finding]]] = (
 )
 
 
+def examine(check: Callable[[], Finding]) -> Finding:
+    """Runs a check; where it cannot run for lack of a package, that is its finding."""
+    try:
+        return check()
+    except ImportError as error:
+        area = check.__name__.removeprefix("check_").replace("_", " ")
+        package = error.name or "a package"
+        return Finding(
+            area,
+            "broken",
+            f"{package} does not load",
+            "run python -m pip install -r requirements.txt",
+        )
+
+
 def _requirements(path: Path) -> list[Requirement]:
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
