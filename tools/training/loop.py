@@ -10,7 +10,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from rich.progress import (
@@ -45,6 +45,14 @@ class Task(Protocol):
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Scalars for the log; ``score`` decides which weights are best, lower is better."""
+
+
+@runtime_checkable
+class StagedTask(Protocol):
+    """A task that changes on the way."""
+
+    def advance(self, progress: float) -> None:
+        """Is told before each step which share of the budget is spent, 0..1."""
 
 
 @dataclass(slots=True)
@@ -159,8 +167,15 @@ class Trainer:
         rate = self.rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        if isinstance(self.task, StagedTask):
+            self.task.advance(self.progress())
         self.network.train()
-        with torch.autocast(self.device.type, enabled=self.amp, dtype=torch.float16):
+        on_cpu = self.device.type == "cpu"
+        with torch.autocast(
+            self.device.type,
+            enabled=self.config.bfloat16 if on_cpu else self.amp,
+            dtype=torch.bfloat16 if on_cpu else torch.float16,
+        ):
             loss, scalars = self.task.loss(self.network, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
@@ -182,7 +197,10 @@ class Trainer:
         current: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(averaged, current, 1.0 - decay)
         for mean, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            mean.copy_(now)
+            if mean.is_floating_point():  # running statistics belong to the averaged weights
+                mean.lerp_(now, 1.0 - decay)
+            else:
+                mean.copy_(now)
 
     def validate(self) -> dict[str, float]:
         """Validates the averaged weights and keeps the best ones."""

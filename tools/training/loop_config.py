@@ -23,6 +23,7 @@ class LoopConfig:
         checkpoint_minutes: Minutes between checkpoints.
         seed: Of everything random.
         amp: Mixed precision on CUDA.
+        bfloat16: Convolutions and matrix products in bfloat16 on a CPU that has it.
     """
 
     steps: int = 40_000
@@ -37,3 +38,4 @@ class LoopConfig:
     checkpoint_minutes: float = 2.0
     seed: int = 0
     amp: bool = True
+    bfloat16: bool = False

@@ -1,0 +1,106 @@
+"""CPN's loss: heat on every level of the pyramid, and more for the joints that are hard.
+
+Chen et al., "Cascaded Pyramid Network for Multi-Person Pose Estimation", CVPR 2018, section 3.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tools.studio.shards import HIDDEN, OUTSIDE
+
+
+@dataclass(frozen=True, slots=True)
+class HeatConfig:
+    """What heatmaps are to look like, and what each error costs.
+
+    Attributes:
+        sigma: Of a joint's Gaussian on the finest level, in cells.
+        coarse_sigma: Least of it on the coarser levels, in their cells.
+        hidden_peak: Heat of a hidden joint; that of a visible one is 1.
+        hidden_weight: Cost of a hidden joint's error; that of a visible one is 1.
+        hard: So many joints of a crop, those with the largest errors, count again.
+        hard_weight: How much they count again.
+        coarse_weight: Cost of the coarse levels' heatmaps; that of the final ones is 1.
+    """
+
+    sigma: float = 2.0
+    coarse_sigma: float = 0.8
+    hidden_peak: float = 0.5
+    hidden_weight: float = 1.5
+    hard: int = 8
+    hard_weight: float = 1.0
+    coarse_weight: float = 0.5
+
+
+def heat_targets(
+    joints: Tensor, peaks: Tensor, rows: int, columns: int, stride: float, sigma: float
+) -> Tensor:
+    """Gaussian heatmaps.
+
+    Args:
+        joints: (B, 17, 2) x, y in pixels of the crop.
+        peaks: (B, 17) heat at the joint.
+        rows: Of the heatmaps.
+        columns: Of the heatmaps.
+        stride: Pixels of a cell; cell i's centre is at (i + 0.5) · stride.
+        sigma: In cells.
+
+    Returns:
+        (B, 17, rows, columns).
+    """
+    place = joints / stride - 0.5
+    x = torch.arange(columns, device=joints.device) - place[..., 0:1]
+    y = torch.arange(rows, device=joints.device) - place[..., 1:2]
+    across = torch.exp(x.square() * (-0.5 / sigma**2))
+    down = torch.exp(y.square() * (-0.5 / sigma**2)) * peaks[..., None]
+    return down[..., :, None] * across[..., None, :]
+
+
+def heat_loss(
+    coarse: list[Tensor],
+    final: Tensor,
+    joints: Tensor,
+    visibility: Tensor,
+    height: int,
+    config: HeatConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of a batch.
+
+    Each heatmap's squared error is divided by the energy of a full Gaussian, so that 1 stands for
+    a visible joint that is not found at all, whatever the level's size.
+
+    Args:
+        coarse: (B, 17, h, w) heatmaps of each level.
+        final: (B, 17, h, w) heatmaps.
+        joints: (B, 17, 2) in pixels of the crop.
+        visibility: (B, 17).
+        height: Of the crop in pixels.
+        config: Shapes and costs.
+
+    Returns:
+        The loss, and its parts for the log.
+    """
+    peaks = torch.where(visibility == HIDDEN, config.hidden_peak, 1.0)
+    peaks = peaks.masked_fill(visibility == OUTSIDE, 0.0)
+    weights = torch.where(visibility == HIDDEN, config.hidden_weight, 1.0)
+    finest = height / final.shape[2]
+
+    def errors(heat: Tensor, least_sigma: float) -> Tensor:
+        rows, columns = heat.shape[2:]
+        stride = height / rows
+        sigma = max(config.sigma * finest / stride, least_sigma)
+        target = heat_targets(joints, peaks, rows, columns, stride, sigma)
+        squared = (heat.float() - target).square().sum((2, 3))
+        return weights * squared / (math.pi * sigma**2)
+
+    refined = errors(final, config.sigma)
+    hard = refined.topk(min(config.hard, refined.shape[1]), dim=1).values.mean()
+    levels = torch.stack([errors(heat, config.coarse_sigma).mean() for heat in coarse])
+    mean = refined.mean()
+    loss = mean + config.hard_weight * hard + config.coarse_weight * levels.mean()
+    return loss, {"loss": loss.detach(), "final": mean.detach(), "coarse": levels.detach().mean()}

@@ -1,0 +1,286 @@
+"""Crops of people with their joints, as the pose network sees them live."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.errors import UserError
+from engines.front_ends.yolo_cpn.operations import CPN_MEAN
+from engines.front_ends.yolo_cpn.regions import Region, box_of_joints, crop_region
+from engines.skeleton import JOINT_COUNT, MIRROR
+from tools.studio.shards import HIDDEN, OUTSIDE, PICTURE_SIZES, VISIBLE, Scene, Split
+from tools.training.looks import cover, vary_look
+from tools.training.scene_pool import ScenePool
+
+Picture = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+_LEAST_PIXELS: Final = 350
+"""A person of whom fewer pixels are seen teaches nothing but guessing."""
+
+_LEAST_VISIBLE: Final = 4
+_UPPER: Final = (7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+_LOWER: Final = (0, 1, 2, 3, 4, 5, 6)
+_TRIES: Final = 200
+
+
+class PoseSample(NamedTuple):
+    """One crop, or a batch of them with a leading axis.
+
+    Attributes:
+        picture: (h, w, 3) RGB bytes.
+        joints: (17, 2) x, y in pixels of the crop.
+        visibility: (17,) as in ``tools.studio.shards``; outside also where outside the crop.
+        stature: pixels of the crop that the person's body height takes at their distance.
+    """
+
+    picture: Picture
+    joints: Floats
+    visibility: Picture
+    stature: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class PoseVariety:
+    """How crops are varied.
+
+    Attributes:
+        scale: Standard deviation of the logarithm of the size.
+        shift: Standard deviation of the place, in crop sizes.
+        turned_share: Share of crops that are turned.
+        turn_deg: Standard deviation of the turn.
+        half_share: Share of crops of the upper or lower body alone.
+        cover_share: Share of crops with something drawn in front.
+        look: Strength of the changes of colour, sharpness and noise.
+    """
+
+    scale: float = 0.13
+    shift: float = 0.045
+    turned_share: float = 0.6
+    turn_deg: float = 17.0
+    half_share: float = 0.12
+    cover_share: float = 0.35
+    look: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Placement:
+    """How a crop lies on a stored picture: q = middle + matrix · (p - size / 2)."""
+
+    matrix: npt.NDArray[np.float64]
+    middle: npt.NDArray[np.float64]
+    width: int
+    height: int
+
+    def cut(self, picture: Picture, replicate: bool = False) -> Picture:
+        half = np.array((self.width, self.height)) / 2
+        # OpenCV counts from pixel centres; ours are at integers + 0.5.
+        offset = self.middle - 0.5 + self.matrix @ (0.5 - half)
+        return cast(
+            Picture,
+            cv2.warpAffine(
+                picture,
+                np.column_stack((self.matrix, offset)),
+                (self.width, self.height),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_REPLICATE if replicate else cv2.BORDER_CONSTANT,
+                borderValue=[255 * value for value in CPN_MEAN],
+            ),
+        )
+
+    def to_crop(self, places: Floats) -> Floats:
+        half = np.array((self.width, self.height)) / 2
+        return np.asarray((places - self.middle) @ np.linalg.inv(self.matrix).T + half, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """Person 0 of a stored picture, in pixels of that picture."""
+
+    joints: Floats
+    visibility: Picture
+    box: Floats
+    stature: float
+
+
+class CropSource:
+    """Draws crops of the people of one split.
+
+    Args:
+        data: Folder of rendered scenes.
+        split: Which people, rooms and motions.
+        height: Of the crops.
+        width: Of the crops.
+        variety: How they are varied.
+        memory_mb: For scenes kept in memory.
+
+    Raises:
+        UserError: There are no scenes.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        split: Split,
+        height: int,
+        width: int,
+        variety: PoseVariety,
+        memory_mb: float = 1500.0,
+    ) -> None:
+        self.pool = ScenePool(data, split, "crops", memory_mb)
+        self._height, self._width, self._variety = height, width, variety
+        self._stuff: Picture | None = None
+
+    def draw(self, rng: np.random.Generator) -> PoseSample:
+        """A varied crop for training.
+
+        Raises:
+            UserError: A scene is damaged, or none shows a person well.
+        """
+        for _ in range(_TRIES):
+            scene = self.pool.draw(rng)
+            index = int(rng.integers(len(scene)))
+            if is_usable(scene, index):
+                return self._varied(scene, index, rng)
+        raise nobody_seen(self.pool)
+
+    def _varied(self, scene: Scene, index: int, rng: np.random.Generator) -> PoseSample:
+        variety = self._variety
+        person = person_of(scene, index)
+        region = crop_region(self._box(person, rng), self._height, self._width)
+        size = math.exp(np.clip(rng.normal(0, variety.scale), -0.35, 0.3))
+        turn = 0.0
+        if rng.random() < variety.turned_share:
+            turn = math.radians(np.clip(rng.normal(0, variety.turn_deg), -40, 40))
+        shift = rng.normal(0, variety.shift, 2) * (region.width, region.height)
+        placed = _place(region, self._height, self._width, size, turn, shift, rng.random() < 0.5)
+        stored = scene.picture(index)
+        picture = placed.cut(stored, replicate=rng.random() < 0.3)
+        sample = _labelled(picture, person, placed)
+        if rng.random() < variety.cover_share:
+            for _ in range(int(rng.integers(1, 4))):
+                _hide(sample, cover(picture, rng, self._stuff))
+        # Pieces of the picture before serve as cover in the next one.
+        self._stuff = stored
+        return sample._replace(picture=vary_look(picture, rng, variety.look))
+
+    def _box(self, person: _Person, rng: np.random.Generator) -> Floats:
+        """What the crop is laid around: as a detector or the last picture's joints would say."""
+        inside = person.visibility != OUTSIDE
+        if rng.random() < self._variety.half_share:
+            part = np.zeros(JOINT_COUNT, np.bool_)
+            part[list(_UPPER if rng.random() < 0.65 else _LOWER)] = True
+            box = _joint_box(person, part & inside, 0.12)
+            if box is not None:
+                return box
+        choice = rng.random()
+        if choice < 0.5:
+            size = person.box[2:] - person.box[:2]
+            return person.box + (rng.normal(0, 0.03, 4) * np.tile(size, 2)).astype(np.float32)
+        sure = inside if choice < 0.75 else person.visibility == VISIBLE
+        box = _joint_box(person, sure)
+        return person.box if box is None else box
+
+
+def is_usable(scene: Scene, index: int) -> bool:
+    """Whether enough of person 0 is seen to learn from."""
+    visible = int((scene.visibility[index, 0] == VISIBLE).sum())
+    return (
+        int(scene.pixels[index, 0]) >= _LEAST_PIXELS
+        and visible >= _LEAST_VISIBLE
+        and bool(np.isfinite(scene.boxes[index, 0]).all())
+    )
+
+
+def person_of(scene: Scene, index: int) -> _Person:
+    """Person 0 in pixels of the stored picture."""
+    region = scene.regions[index]
+    height, width = stored_size(scene)
+    scale = np.array((width, height), np.float32) / (region[2:] - region[:2])
+    camera = scene.view[index]
+    pelvis = scene.joints_m[scene.instant[index], 0]
+    depth = float((scene.camera_R[camera] @ pelvis + scene.camera_t[camera])[2])
+    focal = float(scene.camera_K[camera, 1, 1])
+    box = (scene.boxes[index, 0].reshape(2, 2) - region[:2]) * scale
+    return _Person(
+        joints=(scene.joints_px[index, 0] - region[:2]) * scale,
+        visibility=scene.visibility[index, 0],
+        box=box.clip(0, (width, height)).reshape(4).astype(np.float32),
+        stature=float(scale[1]) * focal * scene.stature_m / max(depth, 0.1),
+    )
+
+
+def stored_size(scene: Scene) -> tuple[int, int]:
+    """Height and width of a scene's stored pictures."""
+    width, height = PICTURE_SIZES[scene.kind]
+    return height, width
+
+
+def plain_crop(scene: Scene, index: int, height: int, width: int) -> PoseSample:
+    """A picture's crop as the live front end makes it from a perfect detection."""
+    person = person_of(scene, index)
+    region = crop_region(person.box, height, width)
+    placed = _place(region, height, width, 1.0, 0.0, np.zeros(2), False)
+    return _labelled(placed.cut(scene.picture(index)), person, placed)
+
+
+def nobody_seen(pool: ScenePool) -> UserError:
+    """The error of a pool that shows nobody."""
+    return UserError(f"data: {pool.folder} holds no picture in which a person is seen well")
+
+
+def _joint_box(
+    person: _Person, chosen: npt.NDArray[np.bool_], margin: float = 0.0
+) -> Floats | None:
+    keypoints = np.column_stack((person.joints, chosen)).astype(np.float32)
+    box = box_of_joints(keypoints)
+    if box is not None and margin > 0:
+        room = margin * float((box[2:] - box[:2]).max())
+        box = box + np.array((-room, -room, room, room), np.float32)
+    return box
+
+
+def _place(
+    region: Region,
+    height: int,
+    width: int,
+    size: float,
+    turn: float,
+    shift: npt.NDArray[np.float64],
+    flipped: bool,
+) -> _Placement:
+    scale = size * region.width / width
+    cos, sin = scale * math.cos(turn), scale * math.sin(turn)
+    matrix = np.array(((cos, -sin), (sin, cos)))
+    if flipped:
+        matrix[:, 0] *= -1
+    middle = np.array((region.left + region.width / 2, region.top + region.height / 2))
+    return _Placement(matrix, middle + shift, width, height)
+
+
+def _labelled(picture: Picture, person: _Person, placed: _Placement) -> PoseSample:
+    joints = placed.to_crop(person.joints)
+    visibility = person.visibility.copy()
+    if np.linalg.det(placed.matrix) < 0:  # mirrored: left is right
+        joints, visibility = joints[list(MIRROR)], visibility[list(MIRROR)]
+    beyond = ((joints < 0) | (joints >= (placed.width, placed.height))).any(1)
+    visibility[beyond] = OUTSIDE
+    scale = math.sqrt(abs(float(np.linalg.det(placed.matrix))))
+    stature = np.array(person.stature / scale, np.float32)
+    return PoseSample(picture, joints, visibility, stature)
+
+
+def _hide(sample: PoseSample, covered: npt.NDArray[np.bool_]) -> None:
+    """Joints behind something that was drawn are hidden."""
+    height, width = covered.shape
+    x = sample.joints[:, 0].clip(0, width - 1).astype(int)
+    y = sample.joints[:, 1].clip(0, height - 1).astype(int)
+    behind = covered[y, x] & (sample.visibility == VISIBLE)
+    sample.visibility[behind] = HIDDEN

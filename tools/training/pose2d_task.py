@@ -1,0 +1,214 @@
+"""The light CPN as a training task: its batches, its loss, its validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engines.front_ends.yolo_cpn.host_operations import decode
+from engines.front_ends.yolo_cpn.operations import CPN_MEAN
+from engines.networks.light_cpn import LightCpn, LightCpnConfig
+from tools.training.loop_config import LoopConfig
+from tools.training.pose2d_loss import HeatConfig, heat_loss
+from tools.training.pose2d_metrics import KeypointScore, score_keypoints
+from tools.training.pose2d_samples import (
+    CropSource,
+    PoseSample,
+    PoseVariety,
+    is_usable,
+    nobody_seen,
+    plain_crop,
+)
+from tools.training.sample_stream import SampleStream
+from tools.training.scene_pool import ScenePool
+
+_CHUNK = 32
+
+
+@dataclass(frozen=True, slots=True)
+class CropStage:
+    """A part of training with crops of one size.
+
+    Attributes:
+        until: The share of the budget at which it ends.
+        height: Of the crops in pixels, a multiple of 32.
+        width: Of the crops in pixels, a multiple of 16.
+    """
+
+    until: float
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pose2dTaskConfig:
+    """What a pose network learns from.
+
+    Attributes:
+        network: Size of the network and of its crops.
+        stages: Sizes of the crops in training. The network is fully convolutional: it learns
+            faster on small ones first.
+        batch: Crops of a batch (of each process).
+        heat: Shape of the heatmaps and cost of errors.
+        variety: How crops are varied.
+        validation_crops: Crops of the validation set.
+        workers: Processes that make crops ahead; 0 on a CPU, some 12 for a GPU.
+        memory_mb: For scenes kept in memory, for each process.
+    """
+
+    network: LightCpnConfig = field(default_factory=LightCpnConfig)
+    stages: tuple[CropStage, ...] = (CropStage(0.7, 192, 144), CropStage(1.0, 256, 192))
+    batch: int = 24
+    heat: HeatConfig = field(default_factory=HeatConfig)
+    variety: PoseVariety = field(default_factory=PoseVariety)
+    validation_crops: int = 512
+    workers: int = 0
+    memory_mb: float = 1500.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pose2dPreset:
+    """All of a training preset: ``task`` and ``loop``."""
+
+    task: Pose2dTaskConfig = field(default_factory=Pose2dTaskConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+
+
+class Pose2dTask:
+    """Trains a `LightCpn` on rendered crops.
+
+    Args:
+        config: What it learns from.
+        data: Folder of rendered scenes.
+        device: Where the network is.
+
+    Raises:
+        UserError: There are no scenes to train on or to validate with.
+    """
+
+    def __init__(self, config: Pose2dTaskConfig, data: Path, device: torch.device) -> None:
+        self.config, self._data, self._device = config, data, device
+        self._stage = config.stages[0]
+        self._stream: SampleStream[PoseSample] | None = None
+        self._source = self._make_source()
+        size = (config.network.height, config.network.width)
+        self.validation = draw_plain(
+            ScenePool(data, "validation", "crops", 100.0), config.validation_crops, *size
+        )
+
+    def build(self) -> nn.Module:
+        """A fresh network, its weights laid out as a CPU is fastest with them."""
+        network = LightCpn(self.config.network)
+        for head in (network.heatmaps, *network.predict):
+            # Heat is rare: a network that begins without any need not unlearn it first.
+            nn.init.normal_(cast(nn.Conv2d, cast(nn.Sequential, head)[-1]).weight, std=0.002)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def advance(self, progress: float) -> None:
+        """Goes on to the stage that the spent share of the budget asks for."""
+        stages = self.config.stages
+        stage = next((stage for stage in stages if progress < stage.until), stages[-1])
+        if stage != self._stage:
+            self._stage, self._stream = stage, None
+            self._source = self._make_source()
+
+    def loss(
+        self, network: nn.Module, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """CPN's loss on a batch of varied crops."""
+        config = self.config
+        if self._stream is None:
+            on_gpu = self._device.type == "cuda"
+            self._stream = SampleStream(
+                self._source.draw, config.batch, config.workers, generator, pin=on_gpu
+            )
+        batch = cast("PoseBatch", self._stream.draw())
+        joints = batch.joints.to(self._device, non_blocking=True)
+        visibility = batch.visibility.to(self._device, non_blocking=True)
+        images = as_images(batch.picture.to(self._device, non_blocking=True))
+        coarse, final = cast(LightCpn, network).training_outputs(images)
+        return heat_loss(coarse, final, joints, visibility, images.shape[2], config.heat)
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Joints found, in per cent, and the mean error, on people never trained on."""
+        result = measure(cast(LightCpn, network), self.validation, self._device)
+        return {
+            "visible": result.visible,
+            "limbs": result.visible_limbs,
+            "hidden": result.hidden,
+            "error": result.error,
+            "visible_confidence": result.visible_confidence,
+            "hidden_confidence": result.hidden_confidence,
+            "score": 100 - result.visible,
+        }
+
+    def _make_source(self) -> CropSource:
+        config, stage = self.config, self._stage
+        return CropSource(
+            self._data, "train", stage.height, stage.width, config.variety, config.memory_mb
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PoseBatch:
+    """`PoseSample` as tensors with a leading batch axis; see there."""
+
+    picture: Tensor
+    joints: Tensor
+    visibility: Tensor
+    stature: Tensor
+
+
+def as_images(pictures: Tensor) -> Tensor:
+    """(B, h, w, 3) RGB bytes to the network's (B, 3, h, w), channels last in memory."""
+    mean = torch.tensor(CPN_MEAN, device=pictures.device).reshape(3, 1, 1)
+    return pictures.permute(0, 3, 1, 2).float().div_(255).sub_(mean)
+
+
+def draw_plain(pool: ScenePool, count: int, height: int, width: int) -> list[PoseSample]:
+    """Always the same crops of a pool, unvaried, spread over its scenes.
+
+    Raises:
+        UserError: A scene is damaged, or none shows a person well.
+    """
+    rng = np.random.default_rng(5)
+    samples: list[PoseSample] = []
+    paths = list(pool.paths)
+    each = -(-count // len(paths))
+    for path in (paths[int(i)] for i in rng.permutation(len(paths))):
+        scene = pool.read(path)
+        usable = [index for index in range(len(scene)) if is_usable(scene, index)]
+        chosen = rng.permutation(len(usable))[:each]
+        samples += [plain_crop(scene, usable[int(i)], height, width) for i in chosen]
+        if len(samples) >= count:
+            break
+    if not samples:
+        raise nobody_seen(pool)
+    return samples[:count]
+
+
+def measure(
+    network: LightCpn, samples: Sequence[PoseSample], device: torch.device
+) -> KeypointScore:
+    """How well a network in evaluation mode finds the joints of crops."""
+    places, confidences = [], []
+    for start in range(0, len(samples), _CHUNK):
+        pictures = np.stack([sample.picture for sample in samples[start : start + _CHUNK]])
+        images = as_images(torch.from_numpy(pictures).to(device))
+        heatmaps = network(images).heatmaps.float().cpu().numpy()
+        cells, confidence = decode(heatmaps, "log_parabola", 1.0)
+        places.append((cells + 0.5) * (images.shape[2] / heatmaps.shape[2]))
+        confidences.append(confidence)
+    return score_keypoints(
+        np.concatenate(places),
+        np.concatenate(confidences),
+        np.stack([sample.joints for sample in samples]),
+        np.stack([sample.visibility for sample in samples]),
+        np.stack([sample.stature for sample in samples]),
+    )

@@ -1,0 +1,234 @@
+"""``python -m tools.train detector`` and ``pose2d``: train, ship and measure the 2D networks."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import cv2
+import torch
+import typer
+from torch import nn
+
+from engines.errors import UserError
+from engines.networks.catalog import build, fill
+from engines.networks.engine_network import EngineNetwork
+from engines.networks.light_cpn import LightCpnConfig
+from engines.shipping import ship_network
+from tools.training import parallel
+from tools.training.checkpoints import load_checkpoint
+from tools.training.detector_evaluation import evaluate_detector
+from tools.training.detector_task import DetectorPreset, DetectorTask, fresh_detector
+from tools.training.loop import Task, Trainer
+from tools.training.loop_config import LoopConfig
+from tools.training.plots import plot_metrics
+from tools.training.pose2d_evaluation import evaluate_pose2d
+from tools.training.pose2d_task import Pose2dPreset, Pose2dTask
+from tools.training.presets import load_preset
+
+_NOT_VALIDATION: Final = ("step", "minutes", "rate", "loss", "score")
+
+Data = Annotated[
+    Path | None,
+    typer.Option(envvar="DSVT_SCENES", help="Folder of scenes made with tools.studio data."),
+]
+Preset = Annotated[Path, typer.Option(help="Sizes, batch, schedule; YAML.")]
+Folder = Annotated[Path, typer.Option(help="Checkpoints and the log; a run found there goes on.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of this process.")]
+Start = Annotated[
+    Path | None, typer.Option(help="A new run starts from these averaged weights (best.pt).")
+]
+Export = Annotated[
+    Path | None,
+    typer.Option(help="Do not train: write the run's averaged weights to this folder."),
+]
+Evaluate = Annotated[
+    Path | None,
+    typer.Option("--evaluate", help="Do not train: measure these weights (.onnx) on the test."),
+]
+Report = Annotated[Path | None, typer.Option(help="Also write the evaluation to this JSON file.")]
+
+
+def detector(
+    data: Data = None,
+    preset: Preset = Path("configs/train/detector.yaml"),
+    folder: Folder = Path("runs/detector"),
+    threads: Threads = 2,
+    start: Start = None,
+    export: Export = None,
+    evaluate: Evaluate = None,
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of the test.")] = 4000,
+    report: Report = None,
+) -> None:
+    """Train the light person detector on rendered pictures.
+
+    With torchrun, several processes train it together: on two CPU cores
+    ``torchrun --nproc-per-node 2 -m tools.train detector --threads 1``.
+    """
+    with _one_line_errors(threads):
+        settings = load_preset(preset, DetectorPreset)
+        task = settings.task
+        _only_one(export, evaluate)
+        if export is not None:
+            network = fresh_detector(task.height, task.width)
+            _fill(network, folder, lambda average: _inner(average))
+            _ship(network, folder, export, "detector", "light detector")
+        elif evaluate is not None:
+            _write(evaluate_detector(evaluate, _given(data), pictures, threads), report)
+        else:
+            scenes = _given(data)
+            _train(lambda device: DetectorTask(task, scenes, device), settings.loop, folder, start)
+
+
+def pose2d(
+    data: Data = None,
+    preset: Preset = Path("configs/train/pose2d.yaml"),
+    folder: Folder = Path("runs/pose2d"),
+    threads: Threads = 2,
+    start: Start = None,
+    export: Export = None,
+    evaluate: Evaluate = None,
+    crops: Annotated[int, typer.Option(min=1, help="Crops of the test.")] = 4000,
+    report: Report = None,
+) -> None:
+    """Train the light CPN on rendered crops of people.
+
+    With torchrun, several processes train it together: on two CPU cores
+    ``torchrun --nproc-per-node 2 -m tools.train pose2d --threads 1``.
+    """
+    with _one_line_errors(threads):
+        settings = load_preset(preset, Pose2dPreset)
+        task = settings.task
+        _only_one(export, evaluate)
+        if export is not None:
+            network = build("light_cpn", _options(task.network))
+            _fill(network, folder, lambda average: average)
+            _ship(network, folder, export, "pose2d", "light CPN")
+        elif evaluate is not None:
+            _write(evaluate_pose2d(evaluate, _given(data), crops, threads), report)
+        else:
+            scenes = _given(data)
+            _train(lambda device: Pose2dTask(task, scenes, device), settings.loop, folder, start)
+
+
+class _one_line_errors:  # noqa: N801
+    """Sets up the process; a mistake of the person who called ends it with one line."""
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(1)
+
+    def __enter__(self) -> None:
+        """Nothing more to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Turns a `UserError` into a line and an exit status."""
+        if isinstance(error, UserError):
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(2) from error
+
+
+def _options(network: LightCpnConfig) -> dict[str, object]:
+    """The network's sizes, and what else is not as usual."""
+    usual = dataclasses.asdict(LightCpnConfig())
+    sizes = ("height", "width")
+    return {
+        name: value
+        for name, value in dataclasses.asdict(network).items()
+        if name in sizes or value != usual[name]
+    }
+
+
+def _given(data: Path | None) -> Path:
+    if data is None:
+        raise UserError("data: no folder given; give --data FOLDER or set DSVT_SCENES")
+    return data
+
+
+def _only_one(export: Path | None, evaluate: Path | None) -> None:
+    if export is not None and evaluate is not None:
+        raise UserError("--export and --evaluate exclude each other; give one of them")
+
+
+def _train(
+    make: Callable[[torch.device], Task], loop: LoopConfig, folder: Path, start: Path | None
+) -> None:
+    parallel.join()
+    try:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        trainer = Trainer(make(device), loop, folder, device)
+        resumed = trainer.resume()
+        if parallel.rank() == 0 and resumed:
+            print(f"going on at step {trainer.state.step} of {folder}", flush=True)
+        if start is not None and not resumed:
+            for network in (trainer.network, trainer.average):
+                _load(network, load_checkpoint(start), start)
+        trainer.run()
+        table = folder / "metrics.csv"
+        if parallel.rank() == 0 and table.exists():
+            plot_metrics(table, folder / "metrics.png")
+    finally:
+        parallel.leave()
+
+
+def _load(network: nn.Module, content: Mapping[str, Any], path: Path) -> None:
+    try:
+        network.load_state_dict(content["average"])
+    except (KeyError, RuntimeError, TypeError) as error:
+        raise UserError(
+            f"weights: {path} holds none of the preset's network; give its own --preset"
+        ) from error
+
+
+def _inner(average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The names of the network inside an `EngineNetwork`."""
+    return {name.removeprefix("inner."): value for name, value in average.items()}
+
+
+def _fill(
+    network: EngineNetwork,
+    folder: Path,
+    names: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+) -> None:
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        raise UserError(f"run: {path} not found; train first, or give the run with --folder")
+    average = load_checkpoint(path).get("average")
+    if not isinstance(average, dict):
+        raise UserError(f"run: {path} is no checkpoint of this trainer; give another --folder")
+    fill(network, names(average), path)
+
+
+def _ship(network: EngineNetwork, folder: Path, target: Path, stem: str, name: str) -> None:
+    content = load_checkpoint(folder / "checkpoint.pt")
+    step = int(content["step"])
+    training = {
+        "steps": step,
+        "minutes": round(float(content["seconds"]) / 60, 1),
+        "validation": _last_validation(folder / "metrics.csv", step),
+    }
+    written = ship_network(network, target, stem, name=name, training=training)
+    print(f"wrote {written} and the weights beside it (step {step})")
+
+
+def _last_validation(table: Path, step: int) -> dict[str, float]:
+    """The newest validation up to a step."""
+    if not table.exists():
+        return {}
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    if not rows:
+        return {}
+    names = [name for name in rows[-1] if name not in _NOT_VALIDATION]
+    return {name: round(float(rows[-1][name]), 3) for name in names}
+
+
+def _write(result: Any, report: Path | None) -> None:
+    if report is not None:
+        text = json.dumps(dataclasses.asdict(result), indent=2)
+        report.write_text(text + "\n", encoding="utf-8")
