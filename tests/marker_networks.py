@@ -70,12 +70,18 @@ def draw_person(
     half = max(3, round(height * 0.1))
     left, top = round(x) - half, round(y) - half + round(height * 0.12)
     cv2.rectangle(image, (left, top), (left + 2 * half, top + 2 * half), (0, 255, 0), -1)
-    radius = height * 0.04
+    draw_joints(image, joints, height * 0.04)
+    return joints
+
+
+def draw_joints(
+    image: npt.NDArray[np.uint8], joints: npt.NDArray[np.float32], radius: float
+) -> None:
+    """Draws a disc of its own colour at each joint (17, 2) into a BGR picture."""
     for place, colour in zip(joints, joint_colours(), strict=True):
         centre = np.round((place - 0.5) * 256).astype(int)
         bgr = [int(255 * c) for c in colour[::-1]]
         cv2.circle(image, centre.tolist(), round(radius * 256), bgr, -1, cv2.LINE_AA, 8)
-    return joints
 
 
 def blank_picture(height: int, width: int) -> npt.NDArray[np.uint8]:

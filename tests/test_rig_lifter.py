@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from engines.networks.rig_lifter import RigLifter, RigLifterConfig, person_box
-from tools.training.lifter_evaluation import load_pose_stream
+from tools.training.lifter_weights import load_pose_stream
 
 TINY = RigLifterConfig(frames=6, width=32, joint_width=16, depth=2, joint_depth=1)
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"

@@ -61,14 +61,24 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention from one token set to another of the same length."""
+    """Multi-head attention from one token set to another of the same length.
 
-    def __init__(self, width: int, source_width: int, heads: int) -> None:
+    Args:
+        width: Width of the tokens that ask.
+        source_width: Width of the tokens that are read.
+        heads: Attention heads.
+        inner: Width of queries, keys and values; None makes it ``width``.
+    """
+
+    def __init__(self, width: int, source_width: int, heads: int, inner: int | None = None) -> None:
         super().__init__()
-        self.heads = heads
-        self.q = nn.Linear(width, width)
-        self.kv = nn.Linear(source_width, 2 * width)
-        self.out = nn.Linear(width, width)
+        inner = inner or width
+        if inner % heads:
+            raise ValueError(f"width {inner} is not a multiple of {heads} heads")
+        self.heads, self.inner = heads, inner
+        self.q = nn.Linear(width, inner)
+        self.kv = nn.Linear(source_width, 2 * inner)
+        self.out = nn.Linear(inner, width)
 
     def forward(self, x: Tensor, source: Tensor, bias: Tensor | None = None) -> Tensor:
         """Reads from ``source`` into ``x``.
@@ -81,14 +91,14 @@ class CrossAttention(nn.Module):
         Returns:
             (N, n, width), to be added to ``x``.
         """
-        n, width = x.shape[1], x.shape[2]
-        shape = (-1, n, self.heads, width // self.heads)
+        n = x.shape[1]
+        shape = (-1, n, self.heads, self.inner // self.heads)
         q = self.q(x).reshape(shape).transpose(1, 2)
         k, v = (part.reshape(shape).transpose(1, 2) for part in self.kv(source).chunk(2, dim=-1))
         if bias is not None:
             bias = bias.to(q.dtype)
         mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(-1, n, width))
+        out: Tensor = self.out(mixed.transpose(1, 2).reshape(-1, n, self.inner))
         return out
 
 

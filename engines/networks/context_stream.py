@@ -52,13 +52,32 @@ class ContextStream(nn.Module):
         self.from_pose_joints = CrossAttention(width, pose_joint_width, 2)
         self.joint_block = TransformerBlock(width, 2, 2.0)
         self.collapse = nn.Linear(JOINT_COUNT * width, width)
-        self.to_pose = nn.ModuleList(CrossAttention(pose_width, width, 4) for _ in range(layers))
+        # Nothing wider than the image tokens has anything to carry between the streams.
+        self.to_pose = nn.ModuleList(
+            CrossAttention(pose_width, width, 4, inner=width) for _ in range(layers)
+        )
         self.from_pose = nn.ModuleList(CrossAttention(width, pose_width, 4) for _ in range(layers))
         self.blocks = nn.ModuleList(TransformerBlock(width, 4, 2.0) for _ in range(layers))
         for cross in (self.to_pose_joints, *self.to_pose):
             # Starts silent, so that adding the stream to a trained pose stream harms nothing.
             nn.init.zeros_(cross.out.weight)
             nn.init.zeros_(cross.out.bias)
+
+    @torch.no_grad()
+    def standardise(self, mean: Tensor, deviation: Tensor) -> None:
+        """Makes the embedding expect features of a given mean and deviation.
+
+        Features of a network that was trained for something else come in any range; the fresh
+        embedding is rescaled so that its tokens come out as from features of zero mean and unit
+        deviation.
+
+        Args:
+            mean: (C,) of the features.
+            deviation: (C,), positive.
+        """
+        weight = self.embed.weight.reshape(self.width, self.merge, self.channels)
+        weight.div_(deviation)
+        self.embed.bias.sub_((weight * mean).sum((1, 2)))
 
     def start(self, context: Tensor, mask: Tensor) -> ImageTokens:
         """Embeds the context of a window.

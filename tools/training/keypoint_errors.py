@@ -69,11 +69,12 @@ SKETCH_ERRORS: Final = KeypointErrors(
 """The feasibility sketch's: Gaussian, outliers, missing joints, and no more."""
 
 
-def _chance(shape: tuple[int, ...], share: float, generator: torch.Generator) -> Tensor:
+def chance(shape: tuple[int, ...], share: float, generator: torch.Generator) -> Tensor:
+    """True with probability ``share``."""
     return torch.rand(shape, generator=generator, device=generator.device) < share
 
 
-def _burst(
+def burst(
     shape: tuple[int, ...], frames: int, least: int, most: int, generator: torch.Generator
 ) -> Tensor:
     """A random run of frames: (*shape, frames) bool."""
@@ -83,8 +84,8 @@ def _burst(
     return (index >= start[..., None]) & (index < (start + length)[..., None])
 
 
-def _slow_noise(shape: tuple[int, int, int, int, int], generator: torch.Generator) -> Tensor:
-    """Unit-variance first-order autoregressive noise along axis 1."""
+def slow_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Unit-variance first-order autoregressive noise along axis 1 of five."""
     frames = shape[1]
     index = torch.arange(frames, device=generator.device)
     covariance = _AR1 ** (index[:, None] - index[None, :]).abs().float()
@@ -131,7 +132,7 @@ def observe(
     seen, confidence = _noisy(xy, size, errors, generator)
 
     if errors.swap_share > 0:
-        seen, confidence = _swap_sides(seen, confidence, errors.swap_share, generator)
+        seen, confidence = swap_sides(seen, confidence, errors.swap_share, generator)
 
     astray = uniform(per_joint, 0.0, 1.0, generator) < uniform(
         per_view, 0.0, errors.outlier_share, generator
@@ -146,24 +147,24 @@ def observe(
     )
     limit = torch.stack([rig.half_width, rig.half_height], -1)[:, None, :, None]
     seen = torch.minimum(torch.maximum(seen, -limit), limit)
-    dropped = outside & _chance((batch, frames, views, 1), errors.cut_share, generator)
+    dropped = outside & chance((batch, frames, views, 1), errors.cut_share, generator)
     confidence = torch.where(outside, confidence * 0.4, confidence)
 
-    flaky = _chance(per_view, errors.missing_views, generator)
-    missing = flaky & _chance(per_joint, errors.missing_share, generator)
+    flaky = chance(per_view, errors.missing_views, generator)
+    missing = flaky & chance(per_joint, errors.missing_share, generator)
     missing = missing | dropped | (depth < 0.3)
     if errors.lost_limbs > 0:
         missing = missing | _lost_limbs(batch, views, errors.lost_limbs, generator)
     confidence = torch.where(missing, 0.0, confidence)
 
     if errors.derived_share > 0:
-        derived = _chance((batch, 1, 1, 1), errors.derived_share, generator)
+        derived = chance((batch, 1, 1, 1), errors.derived_share, generator)
         seen, confidence = _derive_trunk(seen, confidence, derived)
     if errors.slow_rate_share > 0:
         seen, confidence = _slow_rate(seen, confidence, errors.slow_rate_share, generator)
     if errors.absent_share > 0:
-        away = _burst((batch, views), frames, 3, frames - 3, generator).transpose(1, 2)
-        away = away & _chance((batch, 1, views), errors.absent_share, generator)
+        away = burst((batch, views), frames, 3, frames - 3, generator).transpose(1, 2)
+        away = away & chance((batch, 1, views), errors.absent_share, generator)
         confidence = torch.where(away[..., None], 0.0, confidence)
     seen = torch.where(confidence[..., None] > 0, seen, 0.0)
     return torch.cat([seen, confidence[..., None]], dim=-1)
@@ -180,9 +181,9 @@ def _noisy(
     sigma = uniform((batch, 1, views, 1, 1), *errors.sigma, generator)
     if errors.slow_share[1] > 0:
         share = uniform((batch, 1, views, 1, 1), *errors.slow_share, generator)
-        noise = (1 - share).sqrt() * noise + share.sqrt() * _slow_noise(shape, generator)
+        noise = (1 - share).sqrt() * noise + share.sqrt() * slow_noise(shape, generator)
     if errors.sure:
-        trouble = 0.35 * _slow_noise((*shape[:4], 1), generator)[..., 0]
+        trouble = 0.35 * slow_noise((*shape[:4], 1), generator)[..., 0]
         noise = noise * (trouble - 0.06).exp()[..., None]  # keeps the mean of the square near 1
         telling = uniform((batch, 1, views, 1), 0.0, 0.3, generator)
         ceiling = uniform((batch, 1, views, 1), 0.75, 1.05, generator)
@@ -191,7 +192,7 @@ def _noisy(
     return xy + noise * sigma * size, confidence
 
 
-def _swap_sides(
+def swap_sides(
     seen: Tensor, confidence: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Exchanges left and right of legs, arms or both, for a burst of frames of some views."""
@@ -203,9 +204,9 @@ def _swap_sides(
     pairs[1, list(_ARM_PAIRS)] = True
     pairs[2] = pairs[0] | pairs[1]
     which = torch.randint(0, 3, (batch, views), generator=generator, device=device)
-    burst = _burst((batch, views), frames, 2, frames, generator)
-    burst = burst & _chance((batch, views, 1), share, generator)
-    swapped = burst.transpose(1, 2)[..., None] & pairs[which][:, None]
+    while_ = burst((batch, views), frames, 2, frames, generator)
+    while_ = while_ & chance((batch, views, 1), share, generator)
+    swapped = while_.transpose(1, 2)[..., None] & pairs[which][:, None]
     seen = torch.where(swapped[..., None], seen[..., mirror, :], seen)
     doubt = uniform((batch, 1, views, 1), 0.3, 1.7, generator).clamp(max=1.0)
     confidence = torch.where(swapped, confidence[..., mirror] * doubt, confidence)
@@ -220,7 +221,7 @@ def _lost_limbs(batch: int, views: int, share: float, generator: torch.Generator
     limbs[1, [12, 13]] = True
     limbs[2, [15, 16]] = True
     which = torch.randint(0, 3, (batch, views), generator=generator, device=device)
-    return (limbs[which] & _chance((batch, views, 1), share, generator))[:, None]
+    return (limbs[which] & chance((batch, views, 1), share, generator))[:, None]
 
 
 def _derive_trunk(seen: Tensor, confidence: Tensor, derived: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,10 +256,10 @@ def _slow_rate(
     batch, frames = seen.shape[:2]
     device = seen.device
     step = torch.randint(2, 5, (batch, 1), generator=generator, device=device)
-    step = torch.where(_chance((batch, 1), share, generator), step, 1)
+    step = torch.where(chance((batch, 1), share, generator), step, 1)
     # Live, the window ends with the newest set; elsewhere the phase is anything.
     phase = (uniform((batch, 1), 0.0, 1.0, generator) * step).long()
-    phase = torch.where(_chance((batch, 1), 0.75, generator), 0, phase)
+    phase = torch.where(chance((batch, 1), 0.75, generator), 0, phase)
     newest = frames - 1 - phase
     index = torch.arange(frames, device=device)[None]
     before = newest + torch.div(index - newest, step, rounding_mode="floor") * step

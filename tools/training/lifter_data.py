@@ -6,7 +6,6 @@ Everything is made on the device of the random generator, so the same code serve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,6 +16,7 @@ from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
 from engines.skeleton import MIRROR, PARENTS
 from tools.training.bodies import VARIED_BODIES, BodyRanges, body_offsets, vary_bodies
 from tools.training.keypoint_errors import SKETCH_ERRORS, KeypointErrors, observe
+from tools.training.lifter_weights import Network
 from tools.training.mocap import Mocap, bone_length_sum
 from tools.training.rigs import SKETCH_RIGS, Rig, RigRanges, normal, random_rigs, uniform
 
@@ -243,9 +243,7 @@ def draw_fixed(
     return batch.to(device)
 
 
-def predict(
-    network: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], batch: LifterBatch, chunk: int = 32
-) -> tuple[Tensor, Tensor]:
+def predict(network: Network, batch: LifterBatch, chunk: int = 32) -> tuple[Tensor, Tensor]:
     """Runs a network over a batch in pieces: joints and log sigma."""
     pairs = [
         network(batch.keypoints[k : k + chunk], batch.view_mask[k : k + chunk])

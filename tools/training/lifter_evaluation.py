@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnxruntime
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from engines.errors import UserError
-from engines.networks.rig_lifter import RigLifter, RigLifterConfig
-from tools.training.checkpoints import load_checkpoint
 from tools.training.lifter_data import (
     FULL_SCENES,
     LIVE_SCENES,
@@ -29,10 +21,10 @@ from tools.training.lifter_data import (
     draw_fixed,
     predict,
 )
+from tools.training.lifter_weights import Network
 from tools.training.metrics import joint_errors, procrustes_errors, triangulate
 from tools.training.mocap import Mocap, subject_of
-
-Network = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from tools.training.rendered_evaluation import RenderedAccuracy, show_rendered
 
 SETTINGS: Final = (("sketch", SKETCH_SCENES), ("full", FULL_SCENES), ("live", LIVE_SCENES))
 """Tests by name: the feasibility sketch's errors, every error, and every error as seen live."""
@@ -86,13 +78,23 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class LifterReport:
-    """All results of an evaluation."""
+    """All results of an evaluation; empty where it was not asked for.
 
-    settings: tuple[Accuracy, ...]
-    by_views: tuple[Accuracy, ...]
-    by_people: tuple[Accuracy, ...]
-    cost: tuple[Cost, ...]
-    reliability: tuple[ReliabilityBin, ...]
+    Attributes:
+        settings: Each test on motion capture, four views.
+        by_views: The full error model by number of views.
+        by_people: The same by person.
+        cost: Of a window.
+        reliability: Of the predicted error.
+        rendered: Rendered people, with the image stream and without.
+    """
+
+    settings: tuple[Accuracy, ...] = ()
+    by_views: tuple[Accuracy, ...] = ()
+    by_people: tuple[Accuracy, ...] = ()
+    cost: tuple[Cost, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    rendered: tuple[RenderedAccuracy, ...] = ()
 
 
 def measure(network: Network, batch: LifterBatch, name: str) -> tuple[Accuracy, Tensor, Tensor]:
@@ -196,72 +198,12 @@ def reliability_line(
     )
 
 
-def load_lifter(path: Path, config: RigLifterConfig) -> Network:
-    """Loads weights to evaluate.
-
-    Args:
-        path: ``.onnx``, ``.safetensors`` or a training checkpoint ``.pt``.
-        config: The network's size, for the latter two.
-
-    Returns:
-        The network.
-
-    Raises:
-        UserError: The file is missing, damaged or of another network.
-    """
-    if not path.is_file():
-        raise UserError(f"weights: {path} not found; give .onnx, .safetensors or checkpoint.pt")
-    if path.suffix == ".onnx":
-        return _onnx_network(path)
-    network = RigLifter(config).eval()
-    try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = dict(load_checkpoint(path)["average"])
-        load_pose_stream(network, state)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        first = (str(error).splitlines() or ["unreadable"])[0]
-        raise UserError(f"weights: {path} does not fit the preset's network ({first})") from error
-    return network
-
-
-def load_pose_stream(network: RigLifter, state: dict[str, Tensor]) -> None:
-    """Fills a network; the image stream may be absent as a whole, and then stays as it is.
-
-    Raises:
-        RuntimeError: A parameter is missing, unknown or of another shape.
-    """
-    own = network.state_dict()
-    if not any(name.startswith("context_stream.") for name in state):
-        kept = {name: own[name] for name in own if name.startswith("context_stream.")}
-        state = {**state, **kept}
-    network.load_state_dict(state)
-
-
-def _onnx_network(path: Path) -> Network:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # the runtime's own kinds are not public
-        raise UserError(f"weights: {path} is no readable ONNX model") from error
-    names = {port.name for port in session.get_inputs()}
-    if names != {"keypoints", "view_mask"}:
-        raise UserError(f"weights: {path} is no lifter (its inputs are {', '.join(sorted(names))})")
-
-    def run(keypoints: Tensor, view_mask: Tensor) -> tuple[Tensor, Tensor]:
-        feed = {"keypoints": keypoints.numpy(), "view_mask": view_mask.numpy()}
-        joints, log_sigma = session.run(["joints", "log_sigma"], feed)
-        return torch.from_numpy(np.asarray(joints)), torch.from_numpy(np.asarray(log_sigma))
-
-    return run
-
-
 def show(report: LifterReport, console: Console) -> None:
     """Prints the report as tables."""
+    if report.rendered:
+        show_rendered(report.rendered, console)
+    if not report.settings:
+        return
     table = Table(title="Held-back people, unseen rigs; mm of a body with 4.2 m of bones")
     heads = ("test", "views", "MPJPE", "centre", "last", "PA-MPJPE", "DLT", "DLT PA")
     for number, head in enumerate(heads):

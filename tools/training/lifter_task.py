@@ -1,4 +1,8 @@
-"""The rig-agnostic lifter as a training task: its loss, its batches, its validation."""
+"""The rig-agnostic lifter as a training task: its loss, its batches, its validation.
+
+It learns from motion capture seen by random rigs, and, where rendered sequences are given, also
+from what the 2D front end found in those, with the image stream.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engines.errors import UserError
 from engines.networks.rig_lifter import RigLifter, RigLifterConfig
+from tools.training.feature_scenes import load_feature_scenes
 from tools.training.lifter_data import (
     FULL_SCENES,
     LIVE_SCENES,
@@ -18,10 +24,35 @@ from tools.training.lifter_data import (
     draw_fixed,
     predict,
 )
+from tools.training.lifter_weights import fill_lifter
 from tools.training.loop_config import LoopConfig
 from tools.training.metrics import joint_errors, procrustes_errors
 from tools.training.mocap import load_mocap
+from tools.training.rendered_errors import RenderedErrors, disturb
+from tools.training.rendered_evaluation import fixed_batch, predict_rendered
+from tools.training.rendered_windows import RenderedBatch, WindowBank
 from tools.training.rigs import uniform
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedConfig:
+    """What a lifter learns from rendered sequences.
+
+    Attributes:
+        share: Share of a batch's views, and of the loss, that comes from them; 0 for none.
+        view_weights: Relative share of batches with 1, 2, ... cameras, as far as scenes have them.
+        errors: What goes wrong on top.
+        masked_windows: Share of windows without context.
+        masked_views: Share of the other windows' views without context.
+        validation_windows: Windows of the validation set.
+    """
+
+    share: float = 0.0
+    view_weights: tuple[float, ...] = (0.12, 0.2, 0.22, 0.34, 0.08, 0.04)
+    errors: RenderedErrors = field(default_factory=RenderedErrors)
+    masked_windows: float = 0.25
+    masked_views: float = 0.1
+    validation_windows: int = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +68,7 @@ class LifterTaskConfig:
         velocity_weight: Weight of the error of joint motion between frames.
         sigma_weight: Weight of the likelihood of the predicted error.
         validation_windows: Windows of each validation set.
+        rendered: Rendered sequences.
     """
 
     network: RigLifterConfig = field(default_factory=RigLifterConfig)
@@ -47,13 +79,33 @@ class LifterTaskConfig:
     velocity_weight: float = 0.5
     sigma_weight: float = 0.02
     validation_windows: int = 192
+    rendered: RenderedConfig = field(default_factory=RenderedConfig)
 
 
 class LifterTask:
-    """Trains a `RigLifter` on mocap seen by random rigs."""
+    """Trains a `RigLifter` on mocap seen by random rigs, and on rendered sequences.
 
-    def __init__(self, config: LifterTaskConfig, mocap: Path, device: torch.device) -> None:
-        self.config = config
+    Args:
+        config: What from and how.
+        mocap: Motion capture.
+        device: Where batches are made.
+        features: Rendered sequences as the 2D front end saw them; needed where the configuration
+            gives them a share.
+        start: Weights to start from; None starts fresh.
+
+    Raises:
+        UserError: A file is missing or damaged, or the features do not fit the network.
+    """
+
+    def __init__(
+        self,
+        config: LifterTaskConfig,
+        mocap: Path,
+        device: torch.device,
+        features: Path | None = None,
+        start: Path | None = None,
+    ) -> None:
+        self.config, self.start = config, start
         frames = config.network.frames
         self.source = WindowSource(load_mocap(mocap, "train"), frames, TRAIN_SCENES, device)
         held_back = load_mocap(mocap, "validation")
@@ -68,37 +120,117 @@ class LifterTask:
         self.frame_weights = torch.linspace(1.0, config.last_frame_weight, frames, device=device)
         self.frame_weights /= self.frame_weights.mean()
         self.view_weights = torch.tensor(config.view_weights, device=device)
+        self.rendered = self._load_rendered(features, "train", device)
+        held_back_scenes = self._load_rendered(features, "validation", device)
+        self.rendered_validation = (
+            None
+            if held_back_scenes is None
+            else fixed_batch(
+                held_back_scenes,
+                config.rendered.validation_windows,
+                min(4, held_back_scenes.most_views),
+            )
+        )
+
+    def _load_rendered(
+        self, folder: Path | None, split: str, device: torch.device
+    ) -> WindowBank | None:
+        if self.config.rendered.share <= 0:
+            return None
+        if folder is None:
+            raise UserError("features: the preset trains on rendered sequences; give --features")
+        scenes = load_feature_scenes(folder, split)
+        bank = WindowBank(scenes, self.config.network.frames, device)
+        channels = self.config.network.context_channels
+        if bank.context.shape[-1] != channels:
+            raise UserError(
+                f"features: {folder} has {bank.context.shape[-1]} channels, the preset's network "
+                f"takes {channels}; set network.context_channels"
+            )
+        if bank.most_views == 0:
+            raise UserError(
+                f"features: no scene of {folder / split} has {bank.frames} instants; "
+                "render longer sequences"
+            )
+        return bank
 
     def build(self) -> nn.Module:
-        """A fresh network; the image stream waits for images."""
+        """A network, fresh or from the weights to start from; the image stream waits for images."""
         network = RigLifter(self.config.network)
-        network.context_stream.requires_grad_(False)
+        trained = self.start is not None and fill_lifter(network, self.start)
+        if self.rendered is None:
+            network.context_stream.requires_grad_(False)
+        elif not trained:
+            mean, deviation = self.rendered.feature_statistics()
+            network.context_stream.standardise(mean.cpu(), deviation.cpu())
         return network
 
     def loss(
         self, network: nn.Module, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean Euclidean error, error of motion, and the likelihood of the predicted error."""
-        config = self.config
+        """Mean Euclidean error, error of motion, and the likelihood of the predicted error.
+
+        Every step has both kinds of batches, so that all processes have the same gradients.
+        """
+        share = self.config.rendered.share if self.rendered is not None else 0.0
+        loss, scalars = self._mocap_loss(network, 1.0 - share, generator)
+        if self.rendered is not None:
+            seen_loss, seen_scalars = self._rendered_loss(network, self.rendered, generator)
+            loss = (1.0 - share) * loss + share * seen_loss
+            scalars |= {f"seen_{name}": value for name, value in seen_scalars.items()}
+        return loss, {"loss": loss.detach(), **scalars}
+
+    def _mocap_loss(
+        self, network: nn.Module, share: float, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         views = int(torch.multinomial(self.view_weights, 1, generator=generator)) + 1
-        batch = self.source.draw(max(1, config.views_per_batch // views), views, generator)
+        count = round(self.config.views_per_batch * share)
+        batch = self.source.draw(max(1, count // views), views, generator)
         mask = self._drop_views(batch.view_mask, generator)
         joints, log_sigma = network(batch.keypoints, mask)
+        return self._errors(joints, log_sigma, batch.target, mask)
+
+    def _rendered_loss(
+        self, network: nn.Module, bank: WindowBank, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config.rendered
+        weights = torch.tensor(config.view_weights[: bank.most_views], device=generator.device)
+        views = int(torch.multinomial(weights, 1, generator=generator)) + 1
+        count = max(1, round(self.config.views_per_batch * config.share) // views)
+        windows = bank.choose(count, views, generator)
+        pictures = disturb(bank.pictures(windows), config.errors, generator)
+        batch = bank.batch(windows, pictures)
+        mask = self._drop_views(batch.view_mask, generator)
+        context_mask = batch.context_mask * self._context_dropout(batch, generator)
+        joints, log_sigma = network(batch.keypoints, mask, batch.context, context_mask)
+        return self._errors(joints, log_sigma, batch.target, mask)
+
+    def _context_dropout(self, batch: RenderedBatch, generator: torch.Generator) -> Tensor:
+        """(B, 1, V): 1 where context may be looked at."""
+        config = self.config.rendered
+        count, views = batch.view_mask.shape
+        window = uniform((count, 1, 1), 0.0, 1.0, generator) >= config.masked_windows
+        view = uniform((count, 1, views), 0.0, 1.0, generator) >= config.masked_views
+        return (window & view).to(batch.context_mask.dtype)
+
+    def _errors(
+        self, joints: Tensor, log_sigma: Tensor, target: Tensor, mask: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        config = self.config
         joints, log_sigma = joints.float(), log_sigma.float()
         # Views count alike; the root is zero by construction and is left out.
         weight = mask / mask.sum()
         weights = weight[:, None, :, None] * self.frame_weights[:, None, None]
-        errors = joint_errors(joints, batch.target)[..., 1:]
+        errors = joint_errors(joints, target)[..., 1:]
         scale = errors.shape[1] * errors.shape[3]
         position = (errors * weights).sum() / scale
         # The likelihood of a Laplace-like density whose mean distance is sigma.
         surprise = errors.detach() * (-log_sigma[..., 1:]).exp() + log_sigma[..., 1:]
         likelihood = (surprise * weights).sum() / scale
-        motion = joint_errors(joints.diff(dim=1), batch.target.diff(dim=1))[..., 1:]
+        motion = joint_errors(joints.diff(dim=1), target.diff(dim=1))[..., 1:]
         velocity = (motion * weight[:, None, :, None]).sum() / scale
         loss = position + config.velocity_weight * velocity + config.sigma_weight * likelihood
         return loss, {
-            "loss": loss.detach(),
             "position": position.detach(),
             "velocity": velocity.detach(),
             "likelihood": likelihood.detach(),
@@ -121,6 +253,17 @@ class LifterTask:
             scores[f"{name}_pa"] = 1e3 * float(aligned.mean())
             scores[f"{name}_last"] = 1e3 * float(errors[:, -1].mean())
         scores["score"] = scores["full_mpjpe"] + scores["live_mpjpe"]
+        rendered = self.rendered_validation
+        if rendered is not None:
+            # With the image stream ("seen") and with it masked ("blind").
+            for name, context in (("seen", True), ("blind", False)):
+                joints = predict_rendered(network, rendered, context)
+                errors = joint_errors(joints, rendered.target)
+                aligned = procrustes_errors(joints[:, ::3], rendered.target[:, ::3])
+                scores[f"{name}_mpjpe"] = 1e3 * float(errors.mean())
+                scores[f"{name}_pa"] = 1e3 * float(aligned.mean())
+                scores[f"{name}_last"] = 1e3 * float(errors[:, -1].mean())
+            scores["score"] += scores["seen_mpjpe"] + scores["blind_mpjpe"]
         return scores
 
 

@@ -1,0 +1,101 @@
+"""``python -m tools.train features``: shows rendered sequences to the 2D pose network, once."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
+from engines.errors import UserError
+from tools.studio.shards import list_scenes, read_scene
+from tools.training.feature_pass import FeaturePass
+from tools.training.feature_scenes import SPLITS, digest_of, save_feature_scene
+
+
+def features(
+    data: Annotated[Path, typer.Option(help="What python -m tools.studio wrote.")],
+    out: Annotated[Path, typer.Option(help="Where to; scenes that are there are kept.")],
+    pose2d: Annotated[
+        Path, typer.Option(help="The pose network: an .onnx file, or a folder with pose2d.onnx.")
+    ] = Path("weights"),
+    mirror: Annotated[
+        bool, typer.Option(help="Show every training scene mirrored as well.")
+    ] = True,
+    processes: Annotated[int, typer.Option(min=1, help="So many scenes at once.")] = 2,
+) -> None:
+    """Find joints and image context in rendered sequences, as the live front end would."""
+    try:
+        network = pose2d / "pose2d.onnx" if pose2d.is_dir() else pose2d
+        if not network.is_file():
+            raise UserError(f"pose2d: {network} not found; train it or give its .onnx file")
+        digest = FeaturePass(OnnxRuntimeBackend(network, 1)).digest
+        jobs = [job for job in _jobs(data, out, mirror) if digest_of(job[1]) != digest]
+        _run(jobs, network, processes)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error
+
+
+Job = tuple[Path, Path, bool]
+"""A scene of pictures, the scene of features to write, and whether to mirror."""
+
+
+def _jobs(data: Path, out: Path, mirror: bool) -> Iterator[Job]:
+    found = False
+    for split in SPLITS:
+        for path in list_scenes(data / split, "crops"):
+            found = True
+            yield path, out / split / path.name, False
+            if mirror and split == "train":
+                yield path, out / split / f"{path.stem}-mirrored.safetensors", True
+    if not found:
+        raise UserError(
+            f"data: no scenes of crops in {data}; make them with python -m tools.studio"
+        )
+
+
+def _run(jobs: list[Job], network: Path, processes: int) -> None:
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )  # fmt: skip
+    written = 0
+    with (
+        Progress(*columns) as progress,
+        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool,
+    ):
+        task = progress.add_task("scenes", total=len(jobs))
+        waiting = [pool.submit(_see, network, job) for job in jobs]
+        try:
+            for future in as_completed(waiting):
+                written += future.result()
+                progress.advance(task)
+        except BrokenProcessPool as error:
+            raise UserError("features: a process was killed; run again to go on") from error
+        finally:
+            for future in waiting:
+                future.cancel()
+    print(f"wrote {written} scenes of {len(jobs)}; the others are single poses")
+
+
+@functools.cache
+def _opened(network: Path) -> FeaturePass:
+    """Opens the network once a process."""
+    return FeaturePass(OnnxRuntimeBackend(network, 1))
+
+
+def _see(network: Path, job: Job) -> int:
+    source, target, mirror = job
+    scene = read_scene(source)
+    if not scene.sequence:
+        return 0
+    save_feature_scene(_opened(network).see(scene, mirror), target)
+    return 1

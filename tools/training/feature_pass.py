@@ -1,0 +1,234 @@
+"""Shows rendered sequences to the 2D pose network as the live front end would.
+
+The region looked at follows the joints found in the picture before, as it does live
+(``engines/front_ends/yolo_cpn``); only where a track begins, or is lost, the true box, jittered,
+stands in for the detector's. Joints and context come from the front end's own code.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from app.tracks import to_half_widths
+from engines.backends.base import DescribedBackend
+from engines.errors import UserError
+from engines.front_ends.base import View2D
+from engines.front_ends.tracking import overlap
+from engines.front_ends.yolo_cpn.host_operations import HostOperations
+from engines.front_ends.yolo_cpn.joint_finder import JointFinder
+from engines.front_ends.yolo_cpn.operations import Operations
+from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible
+from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
+from engines.skeleton import JOINT_COUNT, MIRROR
+from tools.studio.shards import Scene
+from tools.training.feature_scenes import FeatureScene
+
+Floats = npt.NDArray[np.float32]
+
+_MOST_LAG: Final = 3
+"""Live, the box is that of the last set; on a slow machine that is so many pictures ago."""
+_CHECK_EVERY: Final = 15
+_SAME_PERSON: Final = 0.3
+_LEAST_CONFIDENCE: Final = 0.2
+_DETECTOR_SIGMA: Final = 0.03
+"""By how much of the box's size a detector's edges err."""
+
+
+@dataclass(slots=True)
+class _Track:
+    """One view's person: where to look next."""
+
+    boxes: deque[Floats] = field(default_factory=deque)
+    since_check: int = 0
+
+
+class FeaturePass:
+    """Finds joints and context in rendered sequences.
+
+    Args:
+        backend: runs the pose network.
+
+    Raises:
+        UserError: it is no pose network, or its file does not say which weights it holds.
+    """
+
+    def __init__(self, backend: DescribedBackend) -> None:
+        self._operations: Operations = (
+            HostOperations() if backend.device == "cpu" else TensorOperations(backend.device)
+        )
+        self._finder = JointFinder(backend, self._operations, "sampled")
+        digest = backend.metadata.get("dsvt.weights")
+        if not digest:
+            raise UserError(
+                "features: the pose network's file does not say which weights it holds; "
+                "export it again with python -m tools.train pose2d"
+            )
+        self.digest = digest
+
+    def see(self, scene: Scene, mirror: bool = False) -> FeatureScene:
+        """Looks at every picture of a scene of crops.
+
+        Args:
+            scene: consecutive instants of one person.
+            mirror: look at the mirrored pictures of the mirrored scene instead.
+
+        Returns:
+            What was found.
+        """
+        random = np.random.default_rng([scene.seed, int(mirror)])
+        width, height = (int(size) for size in scene.picture_size)
+        instants, views = len(scene.instant_times_s), len(scene.camera_R)
+        place = np.full((instants, views), -1)
+        place[scene.instant, scene.view] = np.arange(len(scene.instant))
+        keypoints = np.zeros((instants, views, JOINT_COUNT, 3), np.float32)
+        context = np.zeros(
+            (instants, views, JOINT_COUNT, self._finder.context_channels), np.float16
+        )
+        lag = int(random.integers(1, _MOST_LAG + 1))
+        tracks = [_Track() for _ in range(views)]
+        boxes, regions = scene.boxes[:, 0], scene.regions
+        if mirror:
+            boxes, regions = _flipped(boxes, width), _flipped(regions, width)
+        for instant in range(instants):
+            pictures = {view: int(n) for view, n in enumerate(place[instant]) if n >= 0}
+            shown = {view: _picture(scene, n, mirror) for view, n in pictures.items()}
+            waiting, started = list(pictures), set[int]()
+            while waiting:
+                looked: list[tuple[int, Floats]] = []
+                for view in waiting:
+                    track, true_box = tracks[view], boxes[pictures[view]]
+                    if view not in started and _needs_start(track, true_box):
+                        _start(track, true_box, random)
+                        started.add(view)
+                    if track.boxes:
+                        looked.append((view, track.boxes[0]))
+                waiting = []
+                answers = self._find(looked, shown, {v: regions[n] for v, n in pictures.items()})
+                for (view, _), answer in zip(looked, answers, strict=True):
+                    if _follow(tracks[view], answer, lag, height, width):
+                        keypoints[instant, view] = answer.keypoints
+                        assert answer.context is not None
+                        context[instant, view] = answer.context
+                    elif view not in started:
+                        waiting.append(view)
+        return self._scene(scene, place, to_half_widths(keypoints, width, height), context, mirror)
+
+    def _find(
+        self,
+        looked: list[tuple[int, Floats]],
+        shown: dict[int, npt.NDArray[np.uint8]],
+        regions: dict[int, Floats],
+    ) -> list[View2D]:
+        """Answers in pixels of the whole picture, for boxes there."""
+        if not looked:
+            return []
+        self._operations.take([shown.get(view) for view in range(max(shown) + 1)])
+        scales = {view: shown[view].shape[1] / _width(regions[view]) for view, _ in looked}
+        # The pictures show a region of the whole, in its proportions: boxes go there and joints
+        # come back by the same scale and shift.
+        inside = [
+            (view, ((box - np.tile(regions[view][:2], 2)) * scales[view]).astype(np.float32))
+            for view, box in looked
+        ]
+        answers = self._finder.find(inside, lambda stage, seconds: None)
+        placed = []
+        for (view, _), answer in zip(looked, answers, strict=True):
+            keypoints = answer.keypoints.copy()
+            keypoints[:, :2] = keypoints[:, :2] / scales[view] + regions[view][:2]
+            box = (answer.box / scales[view] + np.tile(regions[view][:2], 2)).astype(np.float32)
+            placed.append(View2D(keypoints, box, answer.context))
+        return placed
+
+    def _scene(
+        self,
+        scene: Scene,
+        place: npt.NDArray[np.intp],
+        keypoints: Floats,
+        context: npt.NDArray[np.float16],
+        mirror: bool,
+    ) -> FeatureScene:
+        width, height = (int(size) for size in scene.picture_size)
+        there = place >= 0
+        keypoints[keypoints[..., 2] <= 0] = 0
+        offset = np.full(place.shape, np.nan, np.float32)
+        instants = np.nonzero(there)[0]
+        offset[there] = scene.picture_times_s[place[there]] - scene.instant_times_s[instants]
+        seen = np.zeros((len(scene.instant), JOINT_COUNT, 3), np.float32)
+        seen[..., :2] = scene.joints_px[:, 0]
+        if mirror:
+            seen[..., 0] = width - seen[..., 0]
+            seen = seen[:, list(MIRROR)]
+        truth = np.full((*place.shape, JOINT_COUNT, 2), np.nan, np.float32)
+        truth[there] = to_half_widths(seen, width, height)[place[there], :, :2]
+        visibility = np.zeros((*place.shape, JOINT_COUNT), np.uint8)
+        labels = scene.visibility[:, 0]
+        visibility[there] = (labels[:, list(MIRROR)] if mirror else labels)[place[there]]
+        joints, rotation = scene.joints_m, scene.camera_R
+        if mirror:
+            flip = np.array((-1.0, 1.0, 1.0), np.float32)
+            joints = joints[:, list(MIRROR)] * flip
+            rotation = rotation * flip * flip[:, None]
+        return FeatureScene(
+            keypoints=keypoints,
+            context=context,
+            offset_s=offset,
+            truth=truth,
+            visibility=visibility,
+            joints_m=np.asarray(joints, np.float32),
+            rotation=np.asarray(rotation, np.float32),
+            digest=self.digest,
+        )
+
+
+def _picture(scene: Scene, number: int, mirror: bool) -> npt.NDArray[np.uint8]:
+    """A picture as front ends want it: BGR."""
+    rgb = scene.picture(number)
+    return np.ascontiguousarray(rgb[:, ::-1, ::-1] if mirror else rgb[..., ::-1])
+
+
+def _width(box: Floats) -> float:
+    return float(box[2] - box[0])
+
+
+def _flipped(boxes: Floats, width: int) -> Floats:
+    """Boxes (N, 4) in the mirrored picture."""
+    return np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), 1)
+
+
+def _needs_start(track: _Track, true_box: Floats) -> bool:
+    """Whether the detector would be asked, and its answer taken."""
+    if not track.boxes:
+        return True
+    if track.since_check < _CHECK_EVERY or not np.isfinite(true_box).all():
+        return False
+    track.since_check = 0
+    return overlap(track.boxes[-1], true_box) < _SAME_PERSON
+
+
+def _start(track: _Track, true_box: Floats, random: np.random.Generator) -> None:
+    """Begins where a detector finds the person; nowhere if nothing of them is to be seen."""
+    track.boxes.clear()
+    track.since_check = 0
+    size = np.tile(true_box[2:] - true_box[:2], 2)
+    if np.isfinite(true_box).all() and size.min() > 2:
+        jitter = random.normal(0.0, _DETECTOR_SIGMA, 4) * size
+        track.boxes.append((true_box + jitter).astype(np.float32))
+
+
+def _follow(track: _Track, answer: View2D, lag: int, height: int, width: int) -> bool:
+    """Moves the track to where the joints are; false, and lost, where there is no person."""
+    box = box_of_joints(answer.keypoints)
+    sure = float(answer.keypoints[:, 2].mean()) >= _LEAST_CONFIDENCE
+    if box is None or not sure or not is_plausible(box, height, width):
+        track.boxes.clear()
+        return False
+    track.boxes.append(box)
+    while len(track.boxes) > lag:
+        track.boxes.popleft()
+    track.since_check += 1
+    return True

@@ -1,0 +1,156 @@
+"""Rendered sequences as the 2D front end saw them: joints found, image context, and the truth.
+
+One scene is one safetensors file in DATA/{train,validation,test}. It is made once from pictures
+(`feature_pass.py`) and is what the lifter's image stream trains on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from engines.errors import UserError
+from engines.skeleton import JOINT_COUNT
+
+Floats = npt.NDArray[np.float32]
+
+FORMAT: Final = "dsvt-feature-scene"
+VERSION: Final = 1
+RATE_HZ: Final = 30.0
+SPLITS: Final = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureScene:
+    """A sequence of T instants at ``RATE_HZ``, seen by V cameras.
+
+    Attributes:
+        keypoints: (T, V, 17, 3) float32 joints found: x, y in half-widths of the picture
+            (``app.tracks.to_half_widths``) and confidence; all 0 where nobody was found.
+        context: (T, V, 17, C) float16 image features at the joints found.
+        offset_s: (T, V) float32 by how much the picture was taken after its instant; NaN where
+            there was no picture.
+        truth: (T, V, 17, 2) float32 true joints in the picture, half-widths; NaN without picture.
+        visibility: (T, V, 17) uint8: 0 outside the picture, 1 hidden, 2 visible.
+        joints_m: (T, 17, 3) float32 true joints at the instants, world, metres, z up.
+        rotation: (V, 3, 3) float32 world to camera axes (x right, y down, z forward).
+        digest: ``engines.shipping.weights_digest`` of the pose network that saw it.
+    """
+
+    keypoints: Floats
+    context: npt.NDArray[np.float16]
+    offset_s: Floats
+    truth: Floats
+    visibility: npt.NDArray[np.uint8]
+    joints_m: Floats
+    rotation: Floats
+    digest: str
+
+
+_ARRAYS: Final = tuple(field.name for field in fields(FeatureScene) if field.name != "digest")
+
+
+def save_feature_scene(scene: FeatureScene, path: Path) -> None:
+    """Writes a scene; the file appears only once it is whole."""
+    arrays = {name: np.ascontiguousarray(getattr(scene, name)) for name in _ARRAYS}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".part")
+    metadata = {"format": FORMAT, "version": str(VERSION), "pose_network": scene.digest}
+    try:
+        save_file(arrays, scratch, metadata=metadata)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_feature_scene(path: Path) -> FeatureScene:
+    """Reads a scene.
+
+    Raises:
+        UserError: the file is missing, damaged or no such scene.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in _ARRAYS}
+    except (OSError, SafetensorError, ValueError) as error:
+        first = (str(error).splitlines() or ["unreadable"])[0]
+        raise UserError(
+            f"features: {path} cannot be read ({first}); "
+            "make it with python -m tools.train features"
+        ) from error
+    digest = _digest(metadata)
+    if digest is None or not _consistent(arrays):
+        raise UserError(
+            f"features: {path} is no scene of features (version {VERSION}); "
+            "make it with python -m tools.train features"
+        )
+    return FeatureScene(**arrays, digest=digest)
+
+
+def digest_of(path: Path) -> str | None:
+    """The pose network of an existing file of features; None where there is no such file."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return _digest(file.metadata() or {})
+    except (OSError, SafetensorError, ValueError):
+        return None
+
+
+def load_feature_scenes(folder: Path, split: str) -> tuple[FeatureScene, ...]:
+    """Reads all scenes of one split.
+
+    Args:
+        folder: what ``python -m tools.train features`` wrote.
+        split: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        UserError: there are none, one is damaged, or they come from different pose networks.
+    """
+    paths = sorted((folder / split).glob("*.safetensors"))
+    if not paths:
+        raise UserError(
+            f"features: {folder / split} holds no scenes; "
+            "make them with python -m tools.train features"
+        )
+    scenes = tuple(read_feature_scene(path) for path in paths)
+    for path, scene in zip(paths, scenes, strict=True):
+        if scene.digest != scenes[0].digest or scene.context.shape[3] != scenes[0].context.shape[3]:
+            raise UserError(
+                f"features: {path} was seen by another pose network than {paths[0].name}; "
+                "run python -m tools.train features again"
+            )
+    return scenes
+
+
+def _digest(metadata: Mapping[str, str]) -> str | None:
+    if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
+        return None
+    return metadata.get("pose_network")
+
+
+def _consistent(arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
+    keypoints, context = arrays["keypoints"], arrays["context"]
+    if keypoints.ndim != 4 or context.ndim != 4:
+        return False
+    instants, views = keypoints.shape[:2]
+    shapes = {
+        "keypoints": (instants, views, JOINT_COUNT, 3),
+        "context": (instants, views, JOINT_COUNT, context.shape[3]),
+        "offset_s": (instants, views),
+        "truth": (instants, views, JOINT_COUNT, 2),
+        "visibility": (instants, views, JOINT_COUNT),
+        "joints_m": (instants, JOINT_COUNT, 3),
+        "rotation": (views, 3, 3),
+    }
+    finite = ("keypoints", "context", "joints_m", "rotation")
+    return all(arrays[name].shape == shape for name, shape in shapes.items()) and all(
+        bool(np.isfinite(arrays[name]).all()) for name in finite
+    )

@@ -1,0 +1,107 @@
+"""What goes wrong around a 2D front end that rendered sequences do not show by themselves.
+
+Their joints already err as the pose network errs. Here sets come slowly, pictures and joints go
+missing, and the joints err a little more than on the people that the pose network was trained on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from engines.skeleton import JOINT_COUNT
+from tools.training.keypoint_errors import box_size, burst, chance, slow_noise, swap_sides
+from tools.training.rendered_windows import Pictures
+from tools.training.rigs import normal, uniform
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedErrors:
+    """Shares are probabilities; lengths are in units of the person's box.
+
+    Attributes:
+        sigma: Range of the Gaussian error that a view's joints have on top of the network's own.
+        slow_share: Share of windows with a half to a quarter of the sets.
+        missing_pictures: Share of pictures that never come.
+        absent_share: Share of views that are absent for a part of the window.
+        hidden_views: Share of views in which joints go missing for a while.
+        hidden_joints: Most of the joints that go missing there.
+        swap_share: Share of views with a burst of left/right swaps.
+        doubt: Range of a factor on a view's confidences.
+    """
+
+    sigma: tuple[float, float] = (0.0, 0.008)
+    slow_share: float = 0.5
+    missing_pictures: float = 0.03
+    absent_share: float = 0.06
+    hidden_views: float = 0.3
+    hidden_joints: float = 0.4
+    swap_share: float = 0.04
+    doubt: tuple[float, float] = (0.8, 1.1)
+
+
+def disturb(pictures: Pictures, errors: RenderedErrors, generator: torch.Generator) -> Pictures:
+    """Adds errors to what the pictures of windows gave.
+
+    Args:
+        pictures: As found.
+        errors: What goes wrong, and how much.
+        generator: Source of chance, on the pictures' device.
+
+    Returns:
+        The same windows, worse.
+    """
+    seen, confidence = pictures.keypoints[..., :2], pictures.keypoints[..., 2]
+    batch, count, views = pictures.kept.shape
+    sigma = uniform((batch, 1, views, 1, 1), *errors.sigma, generator)
+    noise = normal(tuple(seen.shape), 1.0, generator) + slow_noise(tuple(seen.shape), generator)
+    seen = seen + noise * (0.5**0.5) * sigma * box_size(seen)
+    doubt = uniform((batch, 1, views, 1), *errors.doubt, generator)
+    confidence = (confidence * doubt).clamp(max=1.0)
+    if errors.swap_share > 0:
+        seen, confidence = swap_sides(seen, confidence, errors.swap_share, generator)
+    keypoints = torch.cat([seen, confidence[..., None]], -1)
+
+    away = burst((batch, views), count, 3, count - 3, generator).transpose(1, 2)
+    away = away & chance((batch, 1, views), errors.absent_share, generator)
+    lost = chance((batch, count, views), errors.missing_pictures, generator)
+    kept = pictures.kept & ~away & ~lost & _sets(batch, count, errors.slow_share, generator)
+    changed = replace(pictures, keypoints=keypoints, kept=kept)
+    return _hide_bursts(changed, errors, generator)
+
+
+def hide(pictures: Pictures, hidden: Tensor) -> Pictures:
+    """Takes joints away; as live, a joint that is missing has no context either.
+
+    Args:
+        pictures: What the pictures gave.
+        hidden: (B, E, V, 17) bool, which joints; the middle two may be 1.
+
+    Returns:
+        The same without them.
+    """
+    keypoints = torch.where(hidden[..., None], 0.0, pictures.keypoints)
+    return replace(pictures, keypoints=keypoints)
+
+
+def _hide_bursts(
+    pictures: Pictures, errors: RenderedErrors, generator: torch.Generator
+) -> Pictures:
+    batch, count, views = pictures.kept.shape
+    share = uniform((batch, 1, views, 1), 0.0, errors.hidden_joints, generator)
+    which = uniform((batch, 1, views, JOINT_COUNT), 0.0, 1.0, generator) < share
+    while_ = burst((batch, views), count, 4, count + 8, generator).transpose(1, 2)
+    here = chance((batch, 1, views), errors.hidden_views, generator)
+    return hide(pictures, which & (while_ & here)[..., None])
+
+
+def _sets(batch: int, count: int, share: float, generator: torch.Generator) -> Tensor:
+    """(B, E, 1) bool: at which instants there is a set."""
+    device = generator.device
+    step = torch.randint(2, 5, (batch, 1), generator=generator, device=device)
+    step = torch.where(chance((batch, 1), share, generator), step, 1)
+    back = count - 1 - torch.arange(count, device=device)
+    # Live, a window ends with the newest set.
+    return (back % step == 0)[..., None]

@@ -1,0 +1,181 @@
+"""How good a lifter is on rendered people, and what its image stream is worth.
+
+Joints are the 2D front end's own, of people, clothes, rooms, rigs and motions that neither network
+was trained on. Every test is answered twice: with the image stream, and with it masked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from engines.skeleton import JOINT_COUNT
+from tools.studio.shards import VISIBLE
+from tools.training.lifter_weights import Network
+from tools.training.metrics import joint_errors, procrustes_errors
+from tools.training.rendered_errors import hide
+from tools.training.rendered_windows import Pictures, RenderedBatch, WindowBank
+
+_SEED: Final = 7
+_CHUNK: Final = 16
+_QUARTER: Final = JOINT_COUNT / 4
+_TAKEN: Final = math.ceil(_QUARTER)
+_SLOW_STEP: Final = 3
+
+Change = Callable[[Pictures, torch.Generator], Pictures]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedAccuracy:
+    """Errors of one test, millimetres of the person as they are.
+
+    Attributes:
+        name: ``detected``: all poses; ``hidden``: poses of views in which at least a quarter of
+            the joints cannot be seen; ``taken``: all poses, with a quarter of each view's joints
+            taken away for the whole window; ``slow``: all poses, ten sets a second.
+        views: Cameras.
+        poses: How many views' poses were measured.
+        with_mpjpe: Mean over joints and poses, with the image stream.
+        without_mpjpe: The same with the stream masked.
+        with_pa: After similarity Procrustes of each pose.
+        without_pa: The same with the stream masked.
+        with_last: MPJPE of the newest frames, with the stream.
+        without_last: The same with the stream masked.
+    """
+
+    name: str
+    views: int
+    poses: int
+    with_mpjpe: float
+    without_mpjpe: float
+    with_pa: float
+    without_pa: float
+    with_last: float
+    without_last: float
+
+    @property
+    def worth(self) -> float:
+        """By how much the image stream lowers the MPJPE, 0…1."""
+        return 1.0 - self.with_mpjpe / self.without_mpjpe
+
+
+def evaluate_rendered(
+    network: Network, bank: WindowBank, windows: int
+) -> tuple[RenderedAccuracy, ...]:
+    """Runs every test on every number of views that the scenes have.
+
+    Args:
+        network: The lifter.
+        bank: Held-back scenes, on the CPU.
+        windows: Of each test.
+
+    Returns:
+        The results.
+    """
+    rows: list[RenderedAccuracy] = []
+    for views in range(1, bank.most_views + 1):
+        for name, change in (("detected", None), ("taken", _take_quarter), ("slow", _slow_sets)):
+            batch = fixed_batch(bank, windows, views, change)
+            answers = [predict_rendered(network, batch, context) for context in (True, False)]
+            rows.append(_accuracy(name, batch, answers, None))
+            if name == "detected":
+                unseen = (batch.visibility < VISIBLE).sum(-1) >= _QUARTER
+                if unseen.any():
+                    rows.append(_accuracy("hidden", batch, answers, unseen))
+    return tuple(sorted(rows, key=lambda row: (row.name, row.views)))
+
+
+def fixed_batch(
+    bank: WindowBank, windows: int, views: int, change: Change | None = None
+) -> RenderedBatch:
+    """The same windows every time, as they were found or changed."""
+    generator = torch.Generator(device=bank.device).manual_seed(_SEED + views)
+    chosen = bank.choose(windows, views, generator)
+    pictures = bank.pictures(chosen)
+    if change is not None:
+        pictures = change(pictures, generator)
+    return bank.batch(chosen, pictures)
+
+
+@torch.inference_mode()
+def predict_rendered(network: Network, batch: RenderedBatch, context: bool) -> Tensor:
+    """Runs a network over a batch in pieces: joints, (B, F, V, 17, 3)."""
+    pieces = []
+    for k in range(0, len(batch.keypoints), _CHUNK):
+        part = slice(k, k + _CHUNK)
+        image = (batch.context[part], batch.context_mask[part]) if context else (None, None)
+        pieces.append(network(batch.keypoints[part], batch.view_mask[part], *image)[0])
+    return torch.cat(pieces)
+
+
+def _accuracy(
+    name: str, batch: RenderedBatch, answers: list[Tensor], chosen: Tensor | None
+) -> RenderedAccuracy:
+    """Measures answers with and without context over the chosen (B, F, V) poses, or all."""
+    if chosen is None:
+        chosen = torch.ones(batch.target.shape[:3], dtype=torch.bool)
+    scale = (1e3 / batch.unit)[:, None, None, None]
+    newest = chosen.clone()
+    newest[:, :-1] = False
+    figures = []
+    for joints in answers:
+        errors = joint_errors(joints, batch.target) * scale
+        # Every third pose, as neighbours are alike and alignment is slow.
+        some = chosen[:, ::3]
+        aligned = procrustes_errors(joints[:, ::3][some], batch.target[:, ::3][some])
+        aligned = aligned * scale.expand(-1, *chosen.shape[1:], 1)[:, ::3][some]
+        figures.append(
+            [float(values.mean()) for values in (errors[chosen], aligned, errors[newest])]
+        )
+    (with_mpjpe, with_pa, with_last), (without_mpjpe, without_pa, without_last) = figures
+    return RenderedAccuracy(
+        name=name,
+        views=chosen.shape[2],
+        poses=int(chosen.sum()),
+        with_mpjpe=with_mpjpe,
+        without_mpjpe=without_mpjpe,
+        with_pa=with_pa,
+        without_pa=without_pa,
+        with_last=with_last,
+        without_last=without_last,
+    )
+
+
+def _take_quarter(pictures: Pictures, generator: torch.Generator) -> Pictures:
+    batch, _, views = pictures.kept.shape
+    draw = torch.rand(batch, 1, views, JOINT_COUNT, generator=generator, device=generator.device)
+    return hide(pictures, draw.argsort(-1).argsort(-1) < _TAKEN)
+
+
+def _slow_sets(pictures: Pictures, generator: torch.Generator) -> Pictures:
+    count = pictures.kept.shape[1]
+    back = count - 1 - torch.arange(count, device=pictures.kept.device)
+    kept = pictures.kept & (back % _SLOW_STEP == 0)[:, None]
+    return Pictures(pictures.keypoints, pictures.context, pictures.times_s, kept)
+
+
+def show_rendered(rows: tuple[RenderedAccuracy, ...], console: Console) -> None:
+    """Prints the results as a table."""
+    table = Table(title="Rendered people never seen before, detected joints; mm")
+    heads = ("test", "views", "poses", "MPJPE", "masked", "worth", "PA", "masked", "last", "masked")
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    for row in rows:
+        figures = (row.with_pa, row.without_pa, row.with_last, row.without_last)
+        table.add_row(
+            row.name,
+            str(row.views),
+            str(row.poses),
+            f"{row.with_mpjpe:.1f}",
+            f"{row.without_mpjpe:.1f}",
+            f"{100 * row.worth:.1f} %",
+            *(f"{value:.1f}" for value in figures),
+        )
+    console.print(table)
