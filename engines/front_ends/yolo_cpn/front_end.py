@@ -138,7 +138,8 @@ class YoloCpnFrontEnd:
         detected: set[int] = set()
         while waiting:
             asked = [view for view in waiting if view not in detected and self._needs(view)]
-            self._detect(images, asked)
+            if asked:
+                self._detect(images, asked)
             detected.update(asked)
             people = [
                 (view, box) for view in waiting if (box := self._tracks[view].region) is not None
