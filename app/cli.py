@@ -264,5 +264,7 @@ def _close(
         console.print(f"recording: {recorder.path} ({recorder.messages} messages, {size:.1f} MB)")
     if spec.video is not None and spec.video.exists():
         console.print(f"video: {spec.video}")
+    if spec.record is not None and recorder is not None and recorder.detail:
+        raise UserError(recorder.detail)
     if outcome.failures:
         raise UserError("; ".join(outcome.failures))

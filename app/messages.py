@@ -65,6 +65,8 @@ class CameraStatus(Message, tag="camera_status", frozen=True, kw_only=True):
         reconnects: how often the source was opened again.
         width: real width in pixels, 0 before the first picture.
         height: real height in pixels, 0 before the first picture.
+        warning: one line: what is not as asked although it works (too slow, another size, far
+            behind), empty if nothing.
     """
 
     camera: str
@@ -77,6 +79,7 @@ class CameraStatus(Message, tag="camera_status", frozen=True, kw_only=True):
     reconnects: int = 0
     width: int = 0
     height: int = 0
+    warning: str = ""
 
 
 class View(Message, tag="view", frozen=True, kw_only=True):
@@ -193,6 +196,7 @@ class CameraStat(msgspec.Struct, frozen=True, kw_only=True):
         present: share of the sets that it was in.
         state: the capture process's last word.
         detail: the capture process's last word.
+        warning: the capture process's last word.
     """
 
     camera: str
@@ -204,6 +208,7 @@ class CameraStat(msgspec.Struct, frozen=True, kw_only=True):
     present: float
     state: str
     detail: str
+    warning: str = ""
 
 
 class PipelineStatus(Message, tag="pipeline_status", frozen=True, kw_only=True):

@@ -114,6 +114,7 @@ class RunStatistics:
             present=self._present[view] / self.sets if self.sets else 0.0,
             state=status.state if status is not None else "opening",
             detail=status.detail if status is not None else "",
+            warning=status.warning if status is not None else "",
         )
 
 

@@ -46,6 +46,8 @@ class StatusView:
         self._said_phase = ""
         self._said_details = False
         self._troubled: set[str] = set()
+        self._warned: set[str] = set()
+        self._stopped_recording = ""
         self._restarts: dict[str, int] = {}
 
     def __enter__(self) -> StatusView:
@@ -82,11 +84,18 @@ class StatusView:
 
     def _say_changes(self, progress: Progress) -> None:
         for camera in progress.pipeline.cameras if progress.pipeline is not None else ():
+            if camera.warning and camera.camera not in self._warned:
+                self._warned.add(camera.camera)
+                self._console.print(f"{camera.camera}: {camera.warning}", markup=False)
             troubled = camera.state in _TROUBLE
             if troubled == (camera.camera in self._troubled):
                 continue
             self._troubled ^= {camera.camera}
             self._console.print(f"{camera.camera}: {camera.state}: {camera.detail}", markup=False)
+        recorder = progress.recorder.detail if progress.recorder is not None else ""
+        if recorder and recorder != self._stopped_recording:
+            self._stopped_recording = recorder
+            self._console.print(f"recorder: {recorder}", markup=False)
         for row in progress.health.processes:
             if row.restarts > self._restarts.get(row.process, 0):
                 self._restarts[row.process] = row.restarts
@@ -122,11 +131,15 @@ def _render(progress: Progress) -> Group:
         if camera.state not in ("streaming", "ended"):
             state = Text(camera.state, _STATE_STYLE.get(camera.state, ""))
             troubled.add_row(camera.camera, state, "", camera.detail)
+        if camera.warning:
+            troubled.add_row(camera.camera, Text("warning", "yellow"), "", camera.warning)
     for row in progress.health.processes:
         if row.state not in ("ready", "finished") or row.restarts:
             style = _STATE_STYLE.get(row.state, "")
             again = f"restarted {row.restarts}×" if row.restarts else ""
             troubled.add_row(row.process, Text(row.state, style), again, row.detail)
+    if progress.recorder is not None and progress.recorder.detail:
+        troubled.add_row("recorder", Text("stopped", "red"), "", progress.recorder.detail)
     if troubled.row_count:
         parts.append(troubled)
     parts.append(Text("Ctrl-C ends the run", style="dim"))

@@ -193,7 +193,7 @@ class CaptureLoop:
                 f"{self._camera.frozen_after_s:g} s; is the lens covered?",
             )
             return  # a stale picture is never repeated as if it were new
-        self._status.say("streaming", self._detail(width, height))
+        self._status.say("streaming", self._mode, self._warning(width, height))
         self._publish(picture, width, height)
 
     def _newly_overtaken(self, grabber: Grabber) -> int:
@@ -219,18 +219,18 @@ class CaptureLoop:
             self._frames.wait_writable(round(_POLL_S * 1000))
             self._status.tick()
 
-    def _detail(self, width: int, height: int) -> str:
+    def _warning(self, width: int, height: int) -> str:
         source = self._source
-        text = self._mode
+        found: list[str] = []
         if source.expected_size is not None and source.expected_size != (width, height):
             asked = source.expected_size
-            text += f"; pictures are {width}×{height}, not {asked[0]}×{asked[1]} as asked"
+            found.append(f"pictures are {width}×{height}, not {asked[0]}×{asked[1]} as asked")
         if source.hint:
-            text += f"; {source.hint}"
+            found.append(source.hint)
         settled = now_ns() - self._first_picture_ns > 5_000_000_000
         if source.slow_hint and settled and self._status.fps < _SLOW_SHARE * source.expected_fps:
-            text += f"; slower than its {source.expected_fps:g} fps: {source.slow_hint}"
-        return text
+            found.append(f"slower than its {source.expected_fps:g} fps: {source.slow_hint}")
+        return "; ".join(found)
 
     def _look_for_silence(self) -> None:
         if self._grabber is None or self._waits_for_epoch():

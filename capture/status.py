@@ -33,6 +33,7 @@ class StatusReporter:
         self._camera = camera
         self._state: State = "opening"
         self._detail = ""
+        self._warning = ""
         self._rate = RateMeter()
         self._frames = 0
         self._size = (0, 0)
@@ -63,10 +64,10 @@ class StatusReporter:
         self._size = (width, height)
         self._rate.add(now_ns())
 
-    def say(self, state: State, detail: str) -> None:
+    def say(self, state: State, detail: str, warning: str = "") -> None:
         """Takes a new state; publishes it where it differs from the last."""
-        if (state, detail) != (self._state, self._detail):
-            self._state, self._detail = state, detail
+        if (state, detail, warning) != (self._state, self._detail, self._warning):
+            self._state, self._detail, self._warning = state, detail, warning
             self._publish()
 
     def tick(self) -> None:
@@ -89,5 +90,6 @@ class StatusReporter:
                 reconnects=self.reconnects,
                 width=self._size[0],
                 height=self._size[1],
+                warning=self._warning,
             )
         )

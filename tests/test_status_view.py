@@ -6,12 +6,26 @@ import io
 
 from rich.console import Console
 
-from app.messages import CameraStat, Health, PipelineStatus, ProcessHealth, StageStat
+from app.messages import (
+    CameraStat,
+    Health,
+    PipelineStatus,
+    ProcessHealth,
+    RecorderStatus,
+    StageStat,
+)
 from app.status_view import StatusView
 from app.supervisor import Progress
 
 
-def _progress(state: str, detail: str = "", restarts: int = 0, elapsed_s: float = 1.0) -> Progress:
+def _progress(
+    state: str,
+    detail: str = "",
+    restarts: int = 0,
+    elapsed_s: float = 1.0,
+    warning: str = "",
+    recorder: str = "",
+) -> Progress:
     camera = CameraStat(
         camera="left",
         fps=29.9,
@@ -22,6 +36,7 @@ def _progress(state: str, detail: str = "", restarts: int = 0, elapsed_s: float 
         present=0.97,
         state=state,
         detail=detail,
+        warning=warning,
     )
     pipeline = PipelineStatus(
         at_ns=0,
@@ -45,7 +60,10 @@ def _progress(state: str, detail: str = "", restarts: int = 0, elapsed_s: float 
         restarts=restarts,
         detail="networks loaded",
     )
-    return Progress("running", elapsed_s, Health(at_ns=0, processes=(row,)), pipeline, None)
+    recording = RecorderStatus(
+        at_ns=0, recording=not recorder, path="t.mcap", messages=1, bytes=1, detail=recorder
+    )
+    return Progress("running", elapsed_s, Health(at_ns=0, processes=(row,)), pipeline, recording)
 
 
 def _plain(*steps: Progress) -> list[str]:
@@ -76,14 +94,25 @@ def test_a_file_gets_a_line_now_and_then_and_one_for_each_event() -> None:
     assert sum("12.5 sets/s" in line for line in lines) == 2  # at 1 s, then five seconds on
 
 
+def test_what_goes_less_well_than_asked_is_said_once() -> None:
+    slow = "slower than its 30 fps: more light"
+    full = "recording stopped: t.mcap: No space left on device"
+    step = _progress("streaming", warning=slow, recorder=full)
+    lines = _plain(step, step, step)
+    assert lines.count(f"left: {slow}") == 1
+    assert lines.count(f"recorder: {full}") == 1
+
+
 def test_a_terminal_gets_one_table_in_place() -> None:
     out = io.StringIO()
     console = Console(file=out, width=150, force_terminal=True, highlight=False)
     with StatusView(console) as view:
         view.update(_progress("streaming"))
-        view.update(_progress("frozen", "is the lens covered?", restarts=2))
+        view.update(_progress("frozen", "is the lens covered?", 2, 1.1, "far behind", "disk full"))
     text = out.getvalue()
     assert "is the lens covered?" in text
     assert "restarted 2×" in text
+    assert "far behind" in text
+    assert "disk full" in text
     assert "\x1b[1A" in text or "\x1b[2K" in text  # it goes back up instead of scrolling
     assert "left" in text and "12.3 ms" in text
