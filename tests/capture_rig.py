@@ -78,10 +78,14 @@ class CaptureRig:
                     stderr=log,
                 )
 
-    def begin(self) -> None:
-        """Tells from now on that the run is on, with time 0 in half a second."""
+    def begin(self, late_s: float = 0.0) -> None:
+        """Tells from now on that the run is on.
+
+        Args:
+            late_s: how long ago time 0 was; for 0 it is in half a second.
+        """
         self.phase = "running"
-        self.epoch_ns = now_ns() + 500_000_000
+        self.epoch_ns = now_ns() + (500_000_000 if late_s == 0 else -round(late_s * 1e9))
 
     def pump(
         self, until: Callable[[], bool], timeout_s: float = LONG_S, *, read: bool = True

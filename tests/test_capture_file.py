@@ -214,11 +214,12 @@ def test_a_bad_file_gives_one_clear_line(tmp_path: Path, what: str, says: str) -
         assert "Traceback" not in rig.log()
 
 
-def test_start_s_after_the_end_is_a_mistake(tmp_path: Path) -> None:
+@pytest.mark.parametrize("late_s", [0, 3])
+def test_start_s_after_the_end_is_a_mistake(tmp_path: Path, late_s: float) -> None:
     path = write_video(tmp_path / "clip.mkv", STEADY_MS)
     with CaptureRig({"kind": "file", "path": str(path), "start_s": 50}) as rig:
         rig.start()
-        rig.begin()
+        rig.begin(late_s)
         rig.finish()
         assert rig.processes["c0"].returncode == 2
         assert "no picture after start_s" in rig.error()

@@ -211,10 +211,11 @@ class FileSource(Source):
                 f"{config.path}: breaks off after {position_s:.1f} s (damaged or truncated); "
                 "copy it again"
             )
-        if self._in_range == 0 and not self._joined_late:
+        length_s = max(position_s, self._count / self._fps if self._fps > 0 else 0.0)
+        if self._in_range == 0 and (not self._joined_late or config.start_s > length_s):
             raise UserError(
                 f"{config.path}: has no picture after start_s ({config.start_s:g} s), it lasts "
-                f"{position_s:.1f} s"
+                f"{length_s:.1f} s"
             )
         if not config.loop:
             raise SourceEndedError
