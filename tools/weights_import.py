@@ -9,11 +9,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from engines.errors import UserError
 from engines.export import save_onnx, to_half, to_onnx
 from engines.networks.catalog import NAMES, build_named, darknet_detector, fill, save_network
+from engines.networks.checkpoint import read_checkpoint
 from engines.networks.darknet_cfg import parse_cfg, read_cfg
 from engines.networks.darknet_weights import load_darknet
 from engines.networks.dsvtformer import load_official
@@ -129,15 +128,7 @@ def _read_darknet(entry: ModelEntry, files: Sequence[Path]) -> EngineNetwork:
 
 def _read_cpn(entry: ModelEntry, path: Path) -> EngineNetwork:
     """Reads a public CPN checkpoint, without running anything that may be hidden in it."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for damaged or unsafe files
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path} is no readable checkpoint: {first[:200]}") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise UserError(f"{path} holds no 'state_dict' of arrays, so it is no CPN checkpoint")
-    tensors = {str(name).removeprefix("module."): value for name, value in state.items()}
+    tensors = read_checkpoint(path, ("state_dict",))
     assert entry.network is not None
     network = build_named(entry.network)
     fill(network, {name: value.float() for name, value in tensors.items()}, path)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.errors import UserError
+from engines.networks.checkpoint import read_checkpoint
 from engines.networks.drop_path import DropPath
 
 Axis = Literal["joints", "views", "frames"]
@@ -289,19 +290,7 @@ def load_official(path: Path, config: DsvtformerConfig | None = None) -> Dsvtfor
     Raises:
         UserError: The file is missing or damaged, or its parameters are not those of ``config``.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"DSVTformer: {path} not found; check the path") from error
-    except Exception as error:  # torch.load raises many kinds for damaged or unsafe files
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"DSVTformer: {path} is no readable checkpoint ({first})") from error
-    for key in ("model_pos", "state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"DSVTformer: {path} holds no parameters; give the released checkpoint")
-    found = {str(name).removeprefix("module."): value for name, value in content.items()}
+    found = read_checkpoint(path, ("model_pos", "state_dict", "model"))
     network = Dsvtformer(config)
     _check(path, found, network.state_dict())
     network.load_state_dict(found)
