@@ -270,6 +270,7 @@ class RigUpdate(Message, tag="rig", frozen=True, kw_only=True):
     Attributes:
         at_ns: when this was said.
         version: counts changes of ``rig``; 0 while there is none.
+        world: counts how often a person has set the world's axes anew.
         rig: the rig in the project's own JSON format (``engines.rig.rig_file``), empty for none.
         quality: one word: ``searching``, ``poor``, ``fair`` or ``good``.
         expected_error_mm: joint error to be expected with it, None while searching.
@@ -281,6 +282,7 @@ class RigUpdate(Message, tag="rig", frozen=True, kw_only=True):
 
     at_ns: int
     version: int
+    world: int = 0
     rig: str = ""
     quality: str = "searching"
     expected_error_mm: float | None = None

@@ -118,6 +118,7 @@ class PosePipeline:
         self._fusion = ViewFusion(views)
         self._level = LevelEstimator()
         self._bones = BoneLengths()
+        self._rig_bones = BoneLengths()
         self._rig = RigUse()
         self._points = np.zeros((views, JOINT_COUNT, 3), np.float32)
         self._aspects = np.full(views, 0.75)
@@ -160,9 +161,12 @@ class PosePipeline:
         """Of the rig that is used now; 0 for none."""
         return self._rig.version
 
-    def set_rig(self, version: int, rig: Rig | None) -> None:
-        """Takes the newest rig, or takes it away."""
-        self._rig.set_rig(version, rig)
+    def set_rig(self, version: int, world: int, rig: Rig | None) -> None:
+        """Takes the newest rig, or takes it away; see ``app.rig_use.RigUse.set_rig``."""
+        self._rig.set_rig(version, world, rig)
+        # Triangulated bones are the detector's, not motion capture's: they are learned by
+        # themselves, and anew with a rig of another scale.
+        self._rig_bones = BoneLengths()
 
     def set_level(self) -> None:
         """The person stands upright now."""
@@ -265,8 +269,11 @@ class PosePipeline:
             self._level.turn(fused.rotations[self._fused.reference])
         self._fused, self._fused_ns = fused, frames.time_ns
         self._level.update(time_ns, fused.joints, fused.rotations)
+        turn = self._rig.to_world(fused.reference)
+        if turn is None:
+            turn = self._level.rotation()
         alone = StagedPose(
-            (fused.joints @ self._level.rotation().T) * self._metres,
+            (fused.joints @ turn.T) * self._metres,
             fused.sigma * self._metres,
             None,
             "lifter",
@@ -278,9 +285,9 @@ class PosePipeline:
             self._aspects,
             lifted.joints[self._out].astype(np.float64) * self._metres,
             np.where(seen[:, None], lifted.sigma[self._out] * self._metres, np.inf),
-            self._level.heading(),
         )
-        joints = self._bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))
+        bones = self._rig_bones if pose.stage == "rig" else self._bones
+        joints = bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))
         sigma_mm = pose.sigma * 1000
         confidence = np.clip((_LOST_MM - sigma_mm) / (_LOST_MM - _SURE_MM), 0.05, 1.0)
         recent = window[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]

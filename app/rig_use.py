@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from engines.rig.types import Rig
 
 Floats = npt.NDArray[np.float64]
 Stage = Literal["lifter", "rig"]
+
+_LEAST_ROOT_SIGMA_M: Final = 0.003
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,17 @@ class StagedPose:
     stage: Stage
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Instant:
+    """What a pose is made of, but for the tracks; see ``RigUse.pose``."""
+
+    time_ns: int
+    alone: StagedPose
+    aspects: Floats
+    lifted: Floats
+    lifted_sigma: Floats
+
+
 class RigUse:
     """Holds the newest rig and decides what a pose is made with."""
 
@@ -42,28 +55,41 @@ class RigUse:
         """Starts without a rig."""
         self._cameras: Cameras | None = None
         self._rig_error_m = 0.0
-        self._version = 0
+        self._version = self._world = 0
         self.levelled = False
         self._change = ChangeOver()
         self._root = RootSmoother()
+        self._source: tuple[Stage, int] = ("lifter", 0)
+        self._last: _Instant | None = None
 
-    def set_rig(self, version: int, rig: Rig | None) -> None:
+    def set_rig(self, version: int, world: int, rig: Rig | None) -> None:
         """Takes a rig, or takes it away.
 
         Args:
             version: tells rigs apart.
+            world: tells the axes apart that a person has set; to others there is no passing over.
             rig: for as many cameras as there are views; None for none.
         """
         self._version = version
         self._cameras = None if rig is None else cameras_of(rig)
         if rig is not None:
-            self._rig_error_m = rig.expected_error_mm / 1000
+            self._rig_error_m = rig.rig_error_mm / 1000
             self.levelled = rig.levelled
+        if world != self._world:
+            self._world = world
+            self._change, self._root = ChangeOver(), RootSmoother()
 
     @property
     def version(self) -> int:
         """Of the rig that is used now; 0 for none."""
         return self._version
+
+    def to_world(self, view: int) -> Floats | None:
+        """(3, 3) from a view's camera axes to the world's; None while its camera is not known."""
+        cameras = self._cameras
+        if cameras is None or not cameras.known[view]:
+            return None
+        return np.asarray(cameras.rotations[view].T)
 
     def pose(
         self,
@@ -73,7 +99,6 @@ class RigUse:
         aspects: Floats,
         lifted: Floats,
         lifted_sigma: Floats,
-        heading: Floats,
     ) -> StagedPose:
         """The pose of one instant.
 
@@ -84,43 +109,55 @@ class RigUse:
             aspects: (V,) height over width of the pictures.
             lifted: (V, 17, 3) the lifter's answers in camera axes, root-relative, metres.
             lifted_sigma: (V, 17) expected distances of those, metres; infinite where none.
-            heading: (3, 3) turn about z to the front that the user has set.
 
         Returns:
             The fused pose, or the lifter's where there is no rig or too little is seen; in the
             second after a change it passes from the one to the other.
         """
-        made = alone
-        if self._cameras is not None:
-            found = self._with_rig(time_ns, tracks, aspects, lifted, lifted_sigma, heading)
-            if found is not None:
-                made = found
+        instant = _Instant(time_ns, alone, aspects, lifted, lifted_sigma)
+        made = self._made(instant, tracks)
         source = (made.stage, self._version if made.stage == "rig" else 0)
-        shown = self._change.update(time_ns * 1e-9, source, Placed(made.joints, made.root))
-        return StagedPose(shown.joints, made.sigma, shown.root, made.stage)
+        before: StagedPose | None = None
+        if source != self._source and self._last is not None:
+            # What the new source would have said of the instant before: that is compared with
+            # what was shown then, so that no motion in between is taken for a difference.
+            before = self._made(self._last, tracks)
+            if before.stage != made.stage:
+                before = None
+        self._source, self._last = source, instant
+        shown = self._change.update(
+            time_ns * 1e-9,
+            source,
+            Placed(made.joints, made.root),
+            None if before is None else Placed(before.joints, before.root),
+        )
+        root = shown.root
+        if root is not None:
+            sigma_m = max(float(made.sigma[0]), _LEAST_ROOT_SIGMA_M)
+            root = self._root.update(time_ns * 1e-9, root, sigma_m)
+        return StagedPose(shown.joints, made.sigma, root, made.stage)
 
-    def _with_rig(
-        self,
-        time_ns: int,
-        tracks: list[JointTrack],
-        aspects: Floats,
-        lifted: Floats,
-        lifted_sigma: Floats,
-        heading: Floats,
-    ) -> StagedPose | None:
+    def _made(self, instant: _Instant, tracks: list[JointTrack]) -> StagedPose:
+        """What is known of an instant now: with the rig where there is one, else by the lifter."""
         cameras = self._cameras
-        assert cameras is not None
+        if cameras is None:
+            return instant.alone
         # A picture shows what happened an offset later than its stamp says.
         keypoints = np.stack(
             [
-                track.sample(np.array([time_ns - round(float(offset) * 1e9)]))[0]
+                track.sample(np.array([instant.time_ns - round(float(offset) * 1e9)]))[0]
                 for track, offset in zip(tracks, cameras.offsets, strict=True)
             ]
         ).astype(np.float64)
-        pose = pose_with_rig(cameras, keypoints, aspects, self._rig_error_m, lifted, lifted_sigma)
+        pose = pose_with_rig(
+            cameras,
+            keypoints,
+            instant.aspects,
+            self._rig_error_m,
+            instant.lifted,
+            instant.lifted_sigma,
+        )
         if pose is None:
-            return None
-        joints = pose.joints @ heading.T
-        root = self._root.update(time_ns * 1e-9, joints[0], max(float(pose.sigma[0]), 0.003))
+            return instant.alone
         sigma = np.where(pose.known, pose.sigma, np.inf)
-        return StagedPose(joints - joints[:1], sigma, root, "rig")
+        return StagedPose(pose.joints - pose.joints[:1], sigma, pose.joints[0], "rig")

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engines.errors import UserError
+from engines.front_ends.joint_definitions import bone_share
 from engines.rig.estimator import RigEstimator
 from engines.rig.exchange import FORMATS, load_rig, match_cameras, save_rig
-from engines.rig.priors import DETECTOR_BONE_SHARES, focal_of_fov
+from engines.rig.priors import focal_of_fov
 from engines.rig.types import KnownCamera, RigResult
 from tools.rig.lifting import lift_take, open_lifter
 from tools.rig.report import report_lines, reproject, write_report
@@ -43,7 +44,7 @@ def calibrate(
     lifter = open_lifter(weights, threads)
     lifted, sigma = lift_take(lifter, take.times_s, take.view_times_s, take.keypoints)
     unit = stature_m / lifter.card.stature_body_units
-    share = DETECTOR_BONE_SHARES.get(take.front_end, 1.0)
+    share = bone_share(take.front_end)
     estimator = RigEstimator(take.ids, take.sizes, unit, stature_m, known, _CAPACITY, share)
     for observation in take.observations(lifted, sigma):
         estimator.add(observation)

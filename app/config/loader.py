@@ -178,6 +178,9 @@ def _resolve_paths(config: schema.AppConfig, folder: Path) -> schema.AppConfig:
         if chosen.endswith((".onnx", ".safetensors")):  # else it is a name
             data["front_end"][role] = str(resolve(Path(chosen)))
     data["lifter"]["weights"] = resolve(data["lifter"]["weights"])
+    for role in ("lenses", "fixed"):
+        if data["calibration"][role] is not None:
+            data["calibration"][role] = resolve(data["calibration"][role])
     data["recorder"]["folder"] = resolve(data["recorder"]["folder"])
     if data["truth"] is not None:
         data["truth"] = resolve(data["truth"])

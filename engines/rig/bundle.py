@@ -166,6 +166,21 @@ def reprojection(state: State, seen: Measurements) -> Floats:
     return np.where(np.isfinite(seen.sigma)[..., None], residual, 0.0)
 
 
+def joint_speeds(state: State, seen: Measurements) -> Floats:
+    """(K, 17, 3) speeds of the joints, m/s, from those in the pictures; 0 where hardly seen."""
+    shape = seen.sigma.shape
+    focal = np.broadcast_to(np.exp(state.log_focal)[None, :, None], shape)
+    k1 = np.broadcast_to(state.k1[None, :, None], shape)
+    out = project_with_derivatives(to_camera(state), focal, k1)
+    by_point = out.by_point @ state.rotations[None, :, None]
+    weight = 1 / seen.sigma**2
+    system = np.einsum("kvp,kvpca,kvpcb->kpab", weight, by_point, by_point)
+    right = np.einsum("kvp,kvpca,kvpc->kpa", weight, by_point, seen.speed)
+    # Along the only ray that sees a joint it is taken to stand still.
+    weak = 1e-3 * np.trace(system, axis1=-2, axis2=-1)[..., None, None] + 1e-9
+    return np.asarray(np.linalg.solve(system + weak * np.eye(3), right[..., None])[..., 0])
+
+
 def cost_of(state: State, seen: Measurements, priors: Priors) -> float:
     """Half the sum of losses."""
     residual = reprojection(state, seen)

@@ -41,25 +41,27 @@ class ChangeOver:
         self._joint_gap = np.zeros((1, 3))
         self._root_gap = np.zeros(3)
 
-    def update(self, time_s: float, source: object, pose: Placed) -> Placed:
+    def update(
+        self, time_s: float, source: object, pose: Placed, before: Placed | None = None
+    ) -> Placed:
         """Takes the pose of the present source.
 
         Args:
             time_s: its instant, ascending.
             source: anything that tells one source from another (compared with ``==``).
             pose: what the source says.
+            before: what it says of the last instant, where it is new; without it the motion since
+                then counts as a difference, too.
 
         Returns:
             The pose to show: that of the source once a change is over.
         """
         if source != self._source and self._last is not None:
             self._changed_s = time_s
-            self._joint_gap = self._last.joints - pose.joints
-            before, now = self._last.root, pose.root
-            if before is None or now is None:
-                self._root_gap = np.zeros(3)
-            else:
-                self._root_gap = before - now
+            then = pose if before is None else before
+            self._joint_gap = self._last.joints - then.joints
+            old, new = self._last.root, then.root
+            self._root_gap = np.zeros(3) if old is None or new is None else old - new
         self._source = source
         done = np.clip((time_s - self._changed_s) / self._blend_s, 0.0, 1.0)
         left = 1 - done * done * (3 - 2 * done)

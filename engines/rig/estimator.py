@@ -23,6 +23,7 @@ from engines.rig.keyframes import Keyframe, KeyframeStore
 from engines.rig.priors import Knowledge, check_knowledge, make_priors
 from engines.rig.quality import Precision, precision, quality_word
 from engines.rig.results import RigFrame, build_rig
+from engines.rig.trail import Trail
 from engines.rig.types import Floats, KnownCamera, Observation, Rig, RigResult
 
 MIN_KEYFRAMES: Final = 8
@@ -59,6 +60,7 @@ class RigEstimator:
         known: Sequence[KnownCamera] | None = None,
         capacity: int = 80,
         bone_share: float = 1.0,
+        levelled: bool = True,
     ) -> None:
         """Starts knowing nothing.
 
@@ -69,7 +71,8 @@ class RigEstimator:
             stature_m: the person's body height.
             known: what is known of each camera.
             capacity: most instants that are kept.
-            bone_share: of the 2D front end (``priors.DETECTOR_BONE_SHARES``).
+            bone_share: of the 2D front end (``engines.front_ends.joint_definitions``).
+            levelled: whether cameras that are given as fixed are so in a world with z up.
 
         Raises:
             UserError: what is given is impossible.
@@ -79,11 +82,12 @@ class RigEstimator:
             raise ValueError("one size and one KnownCamera for each of 1 to 8 cameras")
         aspects = np.array([height / width for width, height in sizes])
         cameras = tuple(known) if known else tuple(KnownCamera() for _ in camera_ids)
-        self._knowledge = Knowledge(cameras, aspects, stature_m, body_unit_m, bone_share)
+        self._knowledge = Knowledge(cameras, aspects, stature_m, body_unit_m, bone_share, levelled)
         check_knowledge(self._knowledge)
         self._frame = RigFrame(tuple(camera_ids), tuple(sizes), self._knowledge)
         self._unit = body_unit_m
         self._store = KeyframeStore(aspects, capacity)
+        self._trail = Trail()
         self._seen_since: float | None = None
         self._seen_until = 0.0
         self._best: _Attempt | None = None
@@ -102,6 +106,40 @@ class RigEstimator:
                 self._seen_since = observation.time_s
             self._seen_until = observation.time_s
         self._store.add(observation)
+        self._trail.add(observation)
+
+    def resize(self, view: int, size: tuple[int, int]) -> None:
+        """A camera that was not there before has pictures of another size than was assumed.
+
+        Args:
+            view: which camera; what it has been seen to see so far is forgotten.
+            size: (width, height) in pixels.
+        """
+        aspects = self._knowledge.aspects.copy()
+        aspects[view] = size[1] / size[0]
+        self.forget_view(view, -np.inf)
+        self._know(replace(self._knowledge, aspects=aspects))
+        self._frame.sizes = (*self._frame.sizes[:view], size, *self._frame.sizes[view + 1 :])
+        self._store.set_aspects(aspects)
+
+    def pin(self, rig: Rig, level_too: bool) -> None:
+        """The world's axes were set by a person or a file: later rigs keep to them.
+
+        Args:
+            rig: in those axes.
+            level_too: whether its z is right (else only heading and origin are).
+        """
+        self._frame.pin(rig, level_too)
+
+    def release(self, view: int) -> None:
+        """A camera that was given as fixed has been moved: its place is to be found."""
+        cameras = list(self._knowledge.cameras)
+        cameras[view] = replace(cameras[view], rotation=None, position=None)
+        self._know(replace(self._knowledge, cameras=tuple(cameras)))
+        self._best, self._settled = None, 0
+
+    def _know(self, knowledge: Knowledge) -> None:
+        self._knowledge = self._frame.knowledge = knowledge
 
     def flush(self) -> None:
         """Nothing more will come: the last moments are used as well."""
@@ -110,6 +148,7 @@ class RigEstimator:
     def restart(self) -> None:
         """Forgets all that was seen and found."""
         self._store.clear()
+        self._trail.clear()
         self._seen_since, self._best, self._settled = None, None, 0
         self._released[:] = False
         self._frame.forget()
@@ -117,6 +156,7 @@ class RigEstimator:
     def forget_view(self, view: int, since_s: float, until_s: float = np.inf) -> None:
         """Forgets what a camera saw in a span of time: it was moved then, or until then."""
         self._store.forget_view(view, since_s, until_s)
+        self._trail.clear()
         if self._best is not None and view in self._best.views:
             self._best, self._settled = None, 0
 
@@ -151,7 +191,12 @@ class RigEstimator:
             findings = replace(findings, quality=word)
             if word is not None:
                 rig = build_rig(
-                    self._frame, attempt.views, attempt.adjusted, attempt.precision, word
+                    self._frame,
+                    attempt.views,
+                    attempt.adjusted,
+                    attempt.precision,
+                    word,
+                    self._trail,
                 )
             self._best = attempt
             self._settled = self._settled + 1 if word == "good" else 0

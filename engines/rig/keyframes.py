@@ -83,6 +83,10 @@ class KeyframeStore:
         self._keyframes: list[Keyframe] = []
         self._distances = np.zeros((0, 0))
 
+    def set_aspects(self, aspects: Floats) -> None:
+        """Takes the pictures' shapes anew, (V,) height over width."""
+        self._aspects = np.asarray(aspects, np.float64)
+
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
         """The instants, in the order in which they were taken."""

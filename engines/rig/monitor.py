@@ -79,18 +79,8 @@ class RigMonitor:
         previous, self._previous = self._previous, observation
         if previous is None or not 0 < observation.time_s - previous.time_s < _LONGEST_STEP_S:
             return self.update(observation.time_s, observation.keypoints)
-        # Half-way between two sets every view has a picture on either side, or nearly so.
-        middle = 0.5 * (previous.time_s + observation.time_s)
-        wanted = middle - self._cameras.offsets
-        step = observation.view_times_s - previous.view_times_s
-        share = (wanted - previous.view_times_s) / np.where(step > 1e-4, step, 1.0)
-        usable = (step > 1e-4) & (share > -1.0) & (share < 2.0)
-        share = np.where(usable, share, 1.0)[:, None]
-        a, b = previous.keypoints, observation.keypoints
-        both = np.where(usable[:, None], np.minimum(a[..., 2], b[..., 2]), 0.0)
-        known = both[..., None] > 0
-        xy = np.where(known, a[..., :2] + (b[..., :2] - a[..., :2]) * share[..., None], 0.0)
-        return self.update(middle, np.concatenate([xy, both[..., None]], -1))
+        middle, keypoints = between_sets(previous, observation, self._cameras.offsets)
+        return self.update(middle, keypoints)
 
     def update(self, time_s: float, keypoints: Floats) -> RigCheck:
         """Takes one set.
@@ -114,6 +104,34 @@ class RigMonitor:
         level = np.clip(np.nan_to_num(ratio, nan=1.0), 1.0, _OFF)
         self._habit = np.where(both, self._habit + _HABIT * (level - self._habit), self._habit)
         return check
+
+
+def between_sets(
+    previous: Observation, observation: Observation, offsets: Floats
+) -> tuple[float, Floats]:
+    """Joints of all views at the same instant, half-way between two sets.
+
+    There every view has a picture on either side, or nearly so.
+
+    Args:
+        previous: the set before.
+        observation: the set.
+        offsets: (V,) of the cameras' time stamps, seconds.
+
+    Returns:
+        The instant, and (V, 17, 3) joints, confidence 0 where they are not known.
+    """
+    middle = 0.5 * (previous.time_s + observation.time_s)
+    wanted = middle - offsets
+    step = observation.view_times_s - previous.view_times_s
+    share = (wanted - previous.view_times_s) / np.where(step > 1e-4, step, 1.0)
+    usable = (step > 1e-4) & (share > -1.0) & (share < 2.0)
+    share = np.where(usable, share, 1.0)[:, None]
+    a, b = previous.keypoints, observation.keypoints
+    both = np.where(usable[:, None], np.minimum(a[..., 2], b[..., 2]), 0.0)
+    known = both[..., None] > 0
+    xy = np.where(known, a[..., :2] + (b[..., :2] - a[..., :2]) * share[..., None], 0.0)
+    return middle, np.concatenate([xy, both[..., None]], -1)
 
 
 def pair_misfits(cameras: Cameras, keypoints: Floats, aspects: Floats) -> Floats:
@@ -147,7 +165,8 @@ def _normalised(cameras: Cameras, keypoints: Floats, aspects: Floats) -> tuple[F
     xy = np.where(usable[..., None], seen[..., :2] - cameras.principal[:, None], 0.0)
     xn = undistort(xy, cameras.focal[:, None], cameras.k1[:, None])
     spread = (cameras.noise / cameras.focal * np.nan_to_num(size, nan=1.0))[..., None]
-    return xn, np.where(usable, spread * JOINT_FACTORS, np.inf)
+    sigma = np.hypot(spread * JOINT_FACTORS, cameras.slack[:, None])
+    return xn, np.where(usable, sigma, np.inf)
 
 
 def _essential(cameras: Cameras, first: Indices, second: Indices) -> Floats:
@@ -288,5 +307,6 @@ def _alike(cameras: Cameras, index: int) -> Cameras:
         k1=cameras.k1[same],
         principal=cameras.principal[same],
         noise=cameras.noise[same],
+        slack=cameras.slack[same],
         known=cameras.known[same],
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,13 +22,6 @@ BONE_SHARES: Final = np.array(
     ]
 )  # fmt: skip
 """Typical share of each bone (order of ``BONES``) in their sum; means over motion capture."""
-
-DETECTOR_BONE_SHARES: Final[Mapping[str, float]] = {"blazepose": 0.945}
-"""Bone that a 2D front end's joints have between them, as a share of motion capture's.
-
-BlazePose's hips lie lower than motion capture's and its shoulders higher, and its legs are shorter.
-Measured on the built-in clip, whose cameras and body are known.
-"""
 
 TYPICAL_FOV_DEG: Final = 63.0
 _FOCAL_SIGMA: Final = 0.25  # of the logarithm: 45 to 85 degrees are well within two of it
@@ -62,6 +54,7 @@ class Knowledge:
         stature: of the person, metres.
         body_unit_m: one body unit of the lifter's answers for this person, metres.
         bone_share: bone between the 2D joints, as a share of that between the lifter's.
+        levelled: whether the world that fixed cameras are given in has z up.
     """
 
     cameras: tuple[KnownCamera, ...]
@@ -69,6 +62,7 @@ class Knowledge:
     stature: float
     body_unit_m: float
     bone_share: float = 1.0
+    levelled: bool = True
 
     @property
     def fixed(self) -> Bools:

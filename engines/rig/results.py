@@ -8,8 +8,11 @@ from typing import Final
 import numpy as np
 
 from engines.rig.adjustment import Adjusted
+from engines.rig.bundle import joint_speeds
 from engines.rig.priors import Knowledge
 from engines.rig.quality import Precision
+from engines.rig.trail import Trail
+from engines.rig.triangulation import cameras_of
 from engines.rig.types import CameraModel, Floats, Quality, Rig, RigCamera
 from engines.rig.world import find_floor, keep_place, level_axes, move_rig
 
@@ -30,11 +33,11 @@ class RigFrame:
         """Starts without axes."""
         self.ids, self.sizes, self.knowledge = ids, sizes, knowledge
         self._last: Rig | None = None
-        self._up: Floats | None = None
+        self._level_kept = False
 
     def forget(self) -> None:
         """The next rig sets the axes anew."""
-        self._last, self._up = None, None
+        self._last, self._level_kept = None, False
 
     def pin(self, rig: Rig, level_too: bool) -> None:
         """Later rigs keep their cameras where this one has them.
@@ -44,28 +47,31 @@ class RigFrame:
             level_too: whether its z is to be kept as well (else only heading and origin).
         """
         self._last = rig
-        self._up = np.array([0.0, 0.0, 1.0]) if level_too else None
+        self._level_kept = level_too
 
-    def settle(self, rig: Rig, points: Floats) -> Rig:
+    def settle(self, rig: Rig, points: Floats, speeds: Floats | None = None) -> Rig:
         """Turns a rig into the world's axes.
 
         Args:
             rig: in any axes.
             points: (K, 17, 3) the joints that it was found from, in the same axes.
+            speeds: (K, 17, 3) theirs.
 
         Returns:
             The rig in the world.
         """
-        if self.knowledge.fixed.any():  # the given places are the world
-            return replace(rig, levelled=True)
+        if self.knowledge.fixed.any() and self.knowledge.levelled:
+            # The given places are the world, until somebody sets another heading in it.
+            rig = replace(rig, levelled=True)
+            return rig if self._last is None else _onto(rig, self._last)
         first = next(camera for camera in rig.cameras if camera is not None)
-        if self._up is not None and self._last is not None:
+        if self._level_kept and self._last is not None:
             settled = _onto(rig, self._last)
             self._last = settled
             return settled
         # Each camera is tilted, but around a person their tilts cancel.
         guess = np.sum([c.rotation.T @ _LEVEL_CAMERA_UP for c in rig.cameras if c is not None], 0)
-        floor = find_floor(points, guess, self.knowledge.stature)
+        floor = find_floor(points, guess, self.knowledge.stature, speeds)
         turn = level_axes(floor.up, first.rotation)
         middle = turn @ np.median(points[:, 0], axis=0)
         settled = move_rig(rig, turn, -np.array([middle[0], middle[1], floor.height]))
@@ -98,6 +104,7 @@ def build_rig(
     adjusted: Adjusted,
     precision: Precision,
     word: Quality,
+    trail: Trail,
 ) -> Rig:
     """Makes a rig out of an adjustment.
 
@@ -107,6 +114,7 @@ def build_rig(
         adjusted: the adjustment.
         precision: its expected errors.
         word: its quality.
+        trail: the person's way.
 
     Returns:
         The rig in the world.
@@ -142,4 +150,9 @@ def build_rig(
         bone_lengths=state.bones.copy(),
         rig_error_mm=precision.rig_mm,
     )
-    return frame.settle(rig, state.points)
+    points, speeds = trail.skeletons(cameras_of(rig))
+    return frame.settle(
+        rig,
+        np.concatenate([state.points, points]),
+        np.concatenate([joint_speeds(state, adjusted.seen), speeds]),
+    )

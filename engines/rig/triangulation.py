@@ -13,10 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engines.rig.types import Bools, Floats, Rig
+from engines.rig.types import Bools, Floats, Rig, RigCamera
 
 _CAUCHY2: Final = 6.0
 _MIN_DEPTH: Final = 0.1
+_USUAL_DISTANCE_M: Final = 3.5
 _FAR2: Final = 20.0**2
 """Squared sigma (metres²) of a joint that nothing is known about."""
 
@@ -33,6 +34,7 @@ class Cameras:
         principal: (V, 2) half-widths.
         offsets: (V,) seconds.
         noise: (V,) of 2D joints, in person sizes.
+        slack: (V,) expected error of a ray's direction that the rig itself makes, radians.
         known: (V,) which entries mean something.
     """
 
@@ -43,6 +45,7 @@ class Cameras:
     principal: Floats
     offsets: Floats
     noise: Floats
+    slack: Floats
     known: Bools
 
 
@@ -52,15 +55,24 @@ def cameras_of(rig: Rig) -> Cameras:
     rotations = np.tile(np.eye(3), (views, 1, 1))
     positions, principal = np.zeros((views, 3)), np.zeros((views, 2))
     focal, k1, offsets = np.ones(views), np.zeros(views), np.zeros(views)
-    noise, known = np.full(views, 0.02), np.zeros(views, bool)
+    noise, slack, known = np.full(views, 0.02), np.zeros(views), np.zeros(views, bool)
     for v, camera in enumerate(rig.cameras):
         if camera is None:
             continue
         rotations[v], positions[v] = camera.rotation, camera.position
         principal[v], focal[v] = camera.model.principal, camera.model.focal
         k1[v], offsets[v] = camera.model.k1, camera.time_offset_s
-        noise[v], known[v] = camera.noise, True
-    return Cameras(rotations, positions, focal, k1, principal, offsets, noise, known)
+        noise[v], slack[v], known[v] = camera.noise, _slack(camera), True
+    return Cameras(rotations, positions, focal, k1, principal, offsets, noise, slack, known)
+
+
+def _slack(camera: RigCamera) -> float:
+    """Expected error of a ray's direction along one axis, radians."""
+    turn = np.trace(camera.covariance[:3, :3]) / 3
+    shift = np.trace(camera.covariance[3:6, 3:6]) / 3 / _USUAL_DISTANCE_M**2
+    # A wrong focal length turns the rays at half the picture's width by about half its error.
+    lens = (0.5 / camera.model.focal) ** 2 * camera.covariance[6, 6]
+    return float(np.sqrt(max(turn + shift + lens, 0.0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """The world's axes: z up as the body shows it, floor at the feet, origin and heading.
 
 Up is first the mean direction from ankles to head and thorax while the person is upright. Feet
-that walk about then touch a plane, whose normal refines it.
+that stand still, here and there, then lie in a plane, whose normal refines it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ ANKLE_HEIGHT: Final = 0.045
 
 _HIPS, _KNEES, _ANKLES = [1, 4], [2, 5], [3, 6]
 _STRAIGHT: Final = 0.9
-_AXIS_SIGMA: Final = np.radians(5.0)  # people lean and dance
-_FLOOR_SIGMAS_M: Final = (0.12, 0.09, 0.06, 0.045, 0.045, 0.045)
+_AXIS_SIGMA: Final = np.radians(7.0)  # people lean and dance
+_FLOOR_SIGMAS_M: Final = (0.12, 0.09, 0.06, 0.04, 0.03, 0.025)
 """Heights that count as standing; wide while up is not known well."""
+_PLANTED_M_S: Final = 0.2
 _ENOUGH: Final = 4.0
 
 
@@ -40,13 +41,17 @@ class Floor:
     known: bool
 
 
-def find_floor(points: Floats, guess: Floats, stature: float) -> Floor:
+def find_floor(
+    points: Floats, guess: Floats, stature: float, speeds: Floats | None = None
+) -> Floor:
     """Finds up and the floor.
 
     Args:
         points: (K, 17, 3) joints at varied instants, metres, any axes.
         guess: (3,) roughly up, e.g. that of a camera; used where the body says nothing.
         stature: of the person, metres.
+        speeds: (K, 17, 3) of the joints, m/s, where they are known: a foot that stands still tells
+            more than one that swings low over the floor.
 
     Returns:
         The floor; ``known`` is False where it is only ``guess``.
@@ -67,7 +72,11 @@ def find_floor(points: Floats, guess: Floats, stature: float) -> Floor:
         known = bool(total >= _ENOUGH)
         mean = (agree[:, None] * axis).sum(0) + 0.1 * guess / np.linalg.norm(guess)
         up = mean / np.linalg.norm(mean)
-    up, height = _floor_plane(points[:, _ANKLES], up, known, stature)
+    planted = np.ones(2 * len(points))
+    if speeds is not None:
+        speed2 = (speeds[:, _ANKLES] ** 2).sum(-1).reshape(-1)
+        planted = 1 / (1 + speed2 / _PLANTED_M_S**2) ** 2
+    up, height = _floor_plane(points[:, _ANKLES], up, known, stature, planted)
     return Floor(up, height, known)
 
 
@@ -85,14 +94,19 @@ def _straightness(points: Floats) -> Floats:
     return np.asarray(np.clip((straight - _STRAIGHT) / (0.98 - _STRAIGHT), 0.0, 1.0))
 
 
-def _floor_plane(ankles: Floats, up: Floats, known: bool, stature: float) -> tuple[Floats, float]:
-    """Refines up with the feet, (K, 2, 3), and finds the floor's height along it."""
+def _floor_plane(
+    ankles: Floats, up: Floats, known: bool, stature: float, planted: Floats
+) -> tuple[Floats, float]:
+    """Refines up with the feet, (K, 2, 3), and finds the floor's height along it.
+
+    ``planted``, (2 K,), weighs the feet by how still they stand.
+    """
     feet = ankles.reshape(-1, 3)
     base = up
     for sigma in _FLOOR_SIGMAS_M:
         heights = feet @ up
-        standing = _standing(heights, sigma)
-        if not known or standing.sum() < 8:
+        standing = planted * _standing(heights, sigma)
+        if not known or standing.sum() < 1:
             continue
         middle = (standing[:, None] * feet).sum(0) / standing.sum()
         across = _tangents(up)
@@ -109,8 +123,8 @@ def _floor_plane(ankles: Floats, up: Floats, known: bool, stature: float) -> tup
         up = up + across.T @ tilt
         up = up / np.linalg.norm(up)
     heights = feet @ up
-    standing = _standing(heights, _FLOOR_SIGMAS_M[-1])
-    level = float((standing * heights).sum() / standing.sum())
+    standing = planted * _standing(heights, _FLOOR_SIGMAS_M[-1])
+    level = float((standing * heights).sum() / max(float(standing.sum()), 1e-9))
     return up, level - ANKLE_HEIGHT * stature
 
 

@@ -1,0 +1,336 @@
+"""Decides which rig is used: collects evidence, estimates, watches, and says what is known.
+
+No sockets and no threads: messages in, one ``RigUpdate`` out; the clock is given.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+
+from app.clock import now_ns
+from app.config import AppConfig
+from app.messages import Evidence, RigUpdate
+from app.rig_knowledge import fixed_cameras, known_cameras
+from app.rig_trust import FileRig, RigWatch
+from engines.errors import UserError
+from engines.front_ends.joint_definitions import bone_share
+from engines.rig.estimator import RigEstimator
+from engines.rig.exchange import save_rig
+from engines.rig.fusion import pose_with_rig
+from engines.rig.rig_file import rig_to_json
+from engines.rig.triangulation import cameras_of
+from engines.rig.types import Floats, KnownCamera, Observation, Rig, RigCamera, RigResult
+from engines.rig.world import set_front, set_level
+from engines.skeleton import JOINT_COUNT
+
+_LOG = logging.getLogger("rig")
+
+WorldAction = Literal["level", "front"]
+
+_SIZES_SETS: Final = 30
+"""Sets after which a camera that has shown nothing yet is not waited for any more."""
+_FIRST_PAUSE_S: Final = 1.0
+_PAUSE_SHARE: Final = 0.3
+"""Of the motion seen so far: the more there is, the less a moment adds."""
+_REST: Final = 2.0
+"""It rests so many times as long as it worked: the cores belong to the live pipeline."""
+_WORSE: Final = 1.15
+_STUBBORN: Final = 3
+"""Estimations in a row that must say the same before a rig gives way to a worse one."""
+
+
+def observation_of(evidence: Evidence) -> Observation:
+    """The estimator's form of a message; seconds of the monotonic clock."""
+    views = evidence.views
+    keypoints = np.zeros((len(views), JOINT_COUNT, 3))
+    times = np.full(len(views), evidence.time_ns * 1e-9)
+    lifted = np.zeros((len(views), JOINT_COUNT, 3))
+    sigma = np.full((len(views), JOINT_COUNT), np.inf)
+    for v, view in enumerate(views):
+        if view is None:
+            continue
+        times[v] = view.capture_ns * 1e-9
+        keypoints[v] = view.keypoints
+        if view.lifted is not None and view.sigma is not None:
+            lifted[v] = view.lifted
+            sigma[v] = view.sigma
+    return Observation(evidence.time_ns * 1e-9, times, keypoints, lifted, sigma)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wish:
+    """Somebody set the world's axes at a moment when there was no rig yet."""
+
+    action: WorldAction
+    observation: Observation
+
+
+class RigFinder:
+    """Finds, keeps and doubts the rig of one run."""
+
+    def __init__(
+        self,
+        config: AppConfig,
+        rig_file: Path | None = None,
+        save_to: Path | None = None,
+        clock: Callable[[], int] = now_ns,
+    ) -> None:
+        """Waits for the first pictures: their sizes are part of the answer.
+
+        Args:
+            config: of the run.
+            rig_file: a rig to begin with, to be checked before it is trusted.
+            save_to: where the rig is kept.
+            clock: nanoseconds, ascending.
+
+        Raises:
+            UserError: a file that was given cannot be used.
+        """
+        self._config = config
+        self._save_to = save_to
+        self._clock = clock
+        self._names = [camera.id for camera in config.cameras]
+        self._file = None if rig_file is None else FileRig(rig_file, config)
+        self._known = known_cameras(config)
+        self._sizes: list[tuple[int, int] | None] = [None for _ in self._names]
+        self._waited = 0
+        self._estimator: RigEstimator | None = None
+        self._unit_m = 1.0
+        self._watch: RigWatch | None = None
+        self._rig: Rig | None = None
+        self._result: RigResult | None = None
+        self._against = 0
+        self._newest: Observation | None = None
+        self._wishes: list[_Wish] = []
+        self._moved: tuple[str, ...] = ()
+        self._notes: tuple[str, ...] = ()
+        self._version = self._world = 0
+        self._next_ns = 0
+        self._update = self._say("waiting for a person")
+
+    @property
+    def update(self) -> RigUpdate:
+        """What is known now; another object after every change."""
+        return self._update
+
+    @property
+    def keyframes(self) -> int:
+        """How many instants the estimation rests on."""
+        return 0 if self._estimator is None else self._estimator.keyframes
+
+    def add(self, evidence: Evidence) -> None:
+        """Takes one set."""
+        self._learn_sizes(evidence)
+        if self._estimator is None:
+            return
+        observation = observation_of(evidence)
+        self._newest = observation
+        self._estimator.add(observation)
+        if self._file is not None:
+            self._check_file(observation)
+        elif self._watch is not None:
+            alarm = self._watch.look(observation)
+            if alarm is not None:
+                self._cameras_moved(alarm, observation.time_s)
+
+    def work(self) -> bool:
+        """Estimates anew when it is time; True when it did."""
+        if self._estimator is None or self._clock() < self._next_ns:
+            return False
+        if self._file is not None or (self._watch is not None and self._watch.suspicious):
+            return False
+        began = self._clock()
+        result = self._estimator.estimate()
+        self._result = result
+        pause_s = max(_FIRST_PAUSE_S, _PAUSE_SHARE * result.seconds)
+        pause_s = min(pause_s, self._config.calibration.every_s)
+        ended = self._clock()
+        self._next_ns = ended + max(int(pause_s * 1e9), int(_REST * (ended - began)))
+        if result.rig is not None and self._better(result.rig):
+            self._accept(result.rig)
+        self._update = self._say(result.reason)
+        return True
+
+    def set_world(self, action: WorldAction) -> None:
+        """The person stands upright, or faces the front at the origin, now."""
+        if self._newest is None:
+            return
+        wish = _Wish(action, self._newest)
+        if self._rig is None:
+            # The last one of each kind counts, once there is a rig to measure it with.
+            self._wishes = [w for w in self._wishes if w.action != action] + [wish]
+        elif self._grant(wish):
+            self._publish(self._update.reason)
+
+    def restart(self) -> None:
+        """Forgets everything: the user has moved the cameras."""
+        self._file, self._moved, self._notes, self._wishes = None, (), (), []
+        self._known = known_cameras(self._config)
+        if self._estimator is not None:
+            self._estimator = self._make_estimator(self._known)
+        self._drop("looking for the cameras anew")
+
+    def save(self) -> None:
+        """Keeps the rig, where the user asked for it.
+
+        Raises:
+            UserError: the file cannot be written.
+        """
+        if self._save_to is not None and self._rig is not None:
+            save_rig(self._rig, self._save_to)
+
+    def _learn_sizes(self, evidence: Evidence) -> None:
+        """Once every camera has shown a picture, or been waited for, the estimation can begin."""
+        for v, view in enumerate(evidence.views):
+            if view is None:
+                continue
+            size = (view.width, view.height)
+            if self._sizes[v] is None and self._estimator is not None:
+                self._estimator.resize(v, size)
+            self._sizes[v] = size
+        if self._estimator is not None:
+            return
+        self._waited += 1
+        self._unit_m = evidence.body_unit_m
+        known = sum(size is not None for size in self._sizes)
+        if known == len(self._sizes) or (self._waited >= _SIZES_SETS and known >= 2):
+            self._estimator = self._make_estimator(self._known)
+            if self._file is not None:
+                self._file.begin(self._aspects())
+
+    def _make_estimator(self, known: list[KnownCamera], levelled: bool = True) -> RigEstimator:
+        seen = [size for size in self._sizes if size is not None]
+        return RigEstimator(
+            self._names,
+            [size or seen[0] for size in self._sizes],
+            self._unit_m,
+            self._config.body_height_m,
+            known,
+            bone_share=bone_share(self._config.front_end.kind),
+            levelled=levelled,
+        )
+
+    def _aspects(self) -> Floats:
+        return np.array([h / w for w, h in (size or (4, 3) for size in self._sizes)])
+
+    def _check_file(self, observation: Observation) -> None:
+        assert self._file is not None
+        verdict = self._file.look(observation)
+        if verdict is None:
+            return
+        self._notes = verdict.notes
+        for note in verdict.notes:
+            _LOG.warning("%s", note)
+        rig, keep = verdict.rig, self._file.keep
+        self._file = None
+        if rig is None:
+            self._update = self._say("")
+            return
+        if keep:  # it is better than what the body's size tells: only the rest is looked for
+            self._known = fixed_cameras(rig, self._known)
+            self._estimator = self._make_estimator(self._known, rig.levelled)
+        elif self._estimator is not None:
+            self._estimator.pin(rig, rig.levelled)
+        self._moved = verdict.moved
+        self._accept(rig)
+        self._update = self._say("")
+
+    def _better(self, rig: Rig) -> bool:
+        """Whether an estimated rig is to replace the one in use."""
+        old = self._rig
+        if old is None:
+            return True
+        wider = set(rig.known) - set(old.known)
+        narrower = set(old.known) - set(rig.known)
+        worse = rig.expected_error_mm > _WORSE * old.expected_error_mm
+        if wider or not (narrower or worse):
+            self._against = 0
+            return True
+        self._against += 1
+        return self._against >= _STUBBORN
+
+    def _accept(self, rig: Rig) -> None:
+        self._rig = rig
+        self._against = 0
+        self._version += 1
+        found = {c.id for c in rig.cameras if c is not None}
+        self._moved = tuple(name for name in self._moved if name not in found)
+        self._watch = RigWatch(cameras_of(rig), self._aspects())
+        wishes, self._wishes = self._wishes, []
+        for wish in wishes:
+            self._grant(wish)
+        try:
+            self.save()
+        except UserError as error:
+            _LOG.error("%s", error)
+            self._save_to = None
+
+    def _grant(self, wish: _Wish) -> bool:
+        """Turns the world as a person asked; False where they were not seen at that moment."""
+        assert self._rig is not None and self._estimator is not None
+        seen, rig = wish.observation, self._rig
+        cameras = cameras_of(rig)
+        lifted = None if seen.lifted is None else seen.lifted * self._unit_m
+        sigma = None if seen.lifted_sigma is None else seen.lifted_sigma * self._unit_m
+        error_m = rig.rig_error_mm * 1e-3
+        pose = pose_with_rig(cameras, seen.keypoints, self._aspects(), error_m, lifted, sigma)
+        if pose is None:
+            return False
+        turned = set_level if wish.action == "level" else set_front
+        self._rig = turned(rig, pose.joints)
+        self._estimator.pin(self._rig, wish.action == "level")
+        self._world += 1
+        return True
+
+    def _publish(self, reason: str) -> None:
+        """Says that the rig in use is another one now."""
+        self._version += 1
+        self._update = self._say(reason)
+
+    def _cameras_moved(self, moved: tuple[int, ...], time_s: float) -> None:
+        """Leaves cameras out that no longer fit; with fewer than two left it begins anew."""
+        assert self._rig is not None and self._estimator is not None
+        cameras: list[RigCamera | None] = list(self._rig.cameras)
+        names = tuple(self._names[v] for v in moved)
+        _LOG.warning("moved: %s", ", ".join(names))
+        for v in moved:
+            cameras[v] = None
+            # What it saw up to now was from the old place, or on the way to the new one.
+            self._estimator.forget_view(v, -np.inf, time_s)
+            self._estimator.release(v)
+        self._moved = (*(n for n in self._moved if n not in names), *names)
+        left = replace(self._rig, cameras=tuple(cameras))
+        was = "was" if len(names) == 1 else "were"
+        if len(left.known) < 2:
+            self._drop(f"{', '.join(names)} {was} moved: looking for the cameras anew")
+            return
+        self._rig = left
+        self._watch = RigWatch(cameras_of(left), self._aspects())
+        self._next_ns = self._clock() + int(_FIRST_PAUSE_S * 1e9)
+        self._publish(f"{', '.join(names)} {was} moved and is left out until it is found again")
+
+    def _drop(self, reason: str) -> None:
+        self._rig, self._watch, self._result = None, None, None
+        self._against = self._next_ns = 0
+        self._update = self._say(reason)
+
+    def _say(self, reason: str) -> RigUpdate:
+        rig, result = self._rig, self._result
+        return RigUpdate(
+            at_ns=self._clock(),
+            version=self._version if rig is not None else 0,
+            world=self._world,
+            rig=rig_to_json(rig).decode() if rig is not None else "",
+            quality=rig.quality if rig is not None else "searching",
+            expected_error_mm=rig.expected_error_mm if rig is not None else None,
+            reason=reason,
+            warnings=(*self._notes, *(result.warnings if result is not None else ())),
+            moved=self._moved,
+            seconds=result.seconds if result is not None else 0.0,
+        )

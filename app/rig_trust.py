@@ -1,0 +1,165 @@
+"""Doubts: whether a rig from a file fits what is seen, and whether a camera was moved."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from app.config import AppConfig
+from engines.rig.exchange import guess_format, load_rig, match_cameras
+from engines.rig.monitor import RigCheck, RigMonitor, between_sets, exchanged_cameras
+from engines.rig.triangulation import Cameras, cameras_of
+from engines.rig.types import Floats, Observation, Rig, RigCamera
+
+_PERSIST_S: Final = 0.8
+"""An alarm that does not last so long is none: people hide behind chairs."""
+_CHECK_SETS: Final = 10
+"""Sets in which a rig file must have fitted before it is trusted."""
+_KEPT_SETS: Final = 40
+
+
+class RigWatch:
+    """Watches the rig in use for cameras that were moved."""
+
+    def __init__(self, cameras: Cameras, aspects: Floats) -> None:
+        """Starts watching.
+
+        Args:
+            cameras: of the rig.
+            aspects: (V,) height over width of the pictures.
+        """
+        self._monitor = RigMonitor(cameras, aspects)
+        self._known = tuple(int(v) for v in np.flatnonzero(cameras.known))
+        self._suspects: tuple[int, ...] = ()
+        self._since_s = 0.0
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether something looks wrong, but not for long enough yet to be sure."""
+        return bool(self._suspects)
+
+    def look(self, observation: Observation) -> tuple[int, ...] | None:
+        """Takes one set.
+
+        Returns:
+            Cameras that were moved (all, if no two fit any more), once that is sure; else None.
+        """
+        check = self._monitor.observe(observation)
+        suspects = self._known if check.lost else check.moved
+        if suspects != self._suspects:
+            self._suspects, self._since_s = suspects, observation.time_s
+        if suspects and observation.time_s - self._since_s >= _PERSIST_S:
+            return suspects
+        return None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What came out of checking a rig file.
+
+    Attributes:
+        rig: the rig to be used, or None where the file does not fit.
+        moved: cameras that are not where the file has them.
+        notes: what the user should know, one line each.
+    """
+
+    rig: Rig | None
+    moved: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class FileRig:
+    """A rig from a file, not to be trusted before it has fitted what is seen for a while.
+
+    Attributes:
+        keep: it is exact enough to be kept as it is, once it fits.
+    """
+
+    def __init__(self, path: Path, config: AppConfig) -> None:
+        """Reads the file.
+
+        Raises:
+            UserError: it cannot be used with these cameras.
+        """
+        self._names = [camera.id for camera in config.cameras]
+        self._path = path
+        loaded, self._notes = load_rig(path, body_height_m=config.body_height_m)
+        self._rig = match_cameras(loaded, self._names, str(path))
+        self.keep = guess_format(path) != "own" or loaded.quality == "good"
+        self._aspects = np.full(len(self._names), 0.75)
+        self._monitor: RigMonitor | None = None
+        self._recent: deque[Observation] = deque(maxlen=_KEPT_SETS)
+        self._wrong_since: float | None = None
+        self._fitted = 0
+        self._reordered = False
+
+    def begin(self, aspects: Floats) -> None:
+        """The pictures' shapes are known: (V,) height over width."""
+        self._aspects = aspects
+        self._monitor = RigMonitor(cameras_of(self._rig), aspects)
+
+    def look(self, observation: Observation) -> Verdict | None:
+        """Takes one set; answers once it is sure."""
+        if self._monitor is None:
+            return None
+        self._recent.append(observation)
+        check = self._monitor.observe(observation)
+        if check.lost or check.moved:
+            self._fitted = 0
+            if self._wrong_since is None:
+                self._wrong_since = observation.time_s
+            if observation.time_s - self._wrong_since < _PERSIST_S:
+                return None
+            return self._contradicted(check)
+        self._wrong_since = None
+        self._fitted += check.verdicts.count("fits") >= 2
+        if self._fitted < _CHECK_SETS:
+            return None
+        return Verdict(self._rig, (), self._notes)
+
+    def _contradicted(self, check: RigCheck) -> Verdict | None:
+        """The file does not fit: cameras exchanged, some moved, or another room altogether."""
+        order = None if self._reordered else self._exchange()
+        if order is not None:
+            self._reordered = True
+            said = ", ".join(
+                f"{name} is its {camera.id}"
+                for name, v in zip(self._names, order, strict=True)
+                if (camera := self._rig.cameras[v]) is not None and camera.id != name
+            )
+            self._notes = (*self._notes, f"{self._path}: cameras are exchanged: {said}")
+            self._rig = _in_order(self._rig, order, self._names)
+            self._wrong_since, self._fitted = None, 0
+            self.begin(self._aspects)
+            return None
+        fitting = check.verdicts.count("fits")
+        if check.lost or fitting < 2:
+            text = f"{self._path}: does not fit what is seen; finding the cameras anew"
+            return Verdict(None, (), (*self._notes, text))
+        moved = tuple(self._names[v] for v in check.moved)
+        cameras = tuple(None if v in check.moved else c for v, c in enumerate(self._rig.cameras))
+        text = f"{self._path}: {', '.join(moved)} not where the file says; left out until found"
+        return Verdict(replace(self._rig, cameras=cameras), moved, (*self._notes, text))
+
+    def _exchange(self) -> tuple[int, ...] | None:
+        cameras = cameras_of(self._rig)
+        sets = [
+            between_sets(a, b, np.zeros(len(self._names)))[1] for a, b in pairwise(self._recent)
+        ]
+        if not sets or not cameras.known.all():
+            return None
+        return exchanged_cameras(cameras, np.stack(sets), self._aspects)
+
+
+def _in_order(rig: Rig, order: tuple[int, ...], names: list[str]) -> Rig:
+    """The rig with its cameras in another order, under the configuration's names."""
+    cameras: list[RigCamera | None] = []
+    for v, name in zip(order, names, strict=True):
+        camera = rig.cameras[v]
+        cameras.append(None if camera is None else replace(camera, id=name))
+    return replace(rig, cameras=tuple(cameras))
