@@ -97,6 +97,13 @@ def test_any_file_times_rise_without_long_jumps(stamps_ms: list[float], fps: flo
         assert 0 < later - earlier <= LONGEST_GAP_S + 1e-6
 
 
+def test_times_that_rise_by_nothing_are_mended() -> None:
+    clock = FileClock(25.0, 0.0)
+    stamps = [0.0, 1e-308, 1e-38, 2e-38, 3e-38, 4e-38]
+    assert np.allclose([clock.advance(ms) for ms in stamps], np.arange(6) / 25)
+    assert clock.mended == 5
+
+
 def test_a_file_without_times_runs_at_its_nominal_rate() -> None:
     clock = FileClock(25.0, 0.0)
     assert np.allclose([clock.advance(0.0) for _ in range(20)], np.arange(20) / 25)

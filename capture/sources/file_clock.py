@@ -9,6 +9,8 @@ from typing import Final
 
 # A longer pause between two pictures of a file is taken for a damaged time stamp.
 LONGEST_GAP_S: Final = 60.0
+# Containers count in microseconds at the finest; less than that is no step.
+_SHORTEST_GAP_S: Final = 1e-6
 _PLAUSIBLE_FPS: Final = (1.0, 240.0)
 _USUAL_FPS: Final = 30.0
 _INTERVALS: Final = 9
@@ -59,9 +61,9 @@ class FileClock:
         """
         position = stamp_ms / 1000
         last = self._position_s
-        low = -self.interval_s if last is None else last
+        low = -self.interval_s if last is None else last + _SHORTEST_GAP_S
         high = (self._first_s if last is None else last) + LONGEST_GAP_S
-        if math.isfinite(position) and low < position <= high:
+        if math.isfinite(position) and low <= position <= high:
             if last is not None:
                 self._intervals.append(position - last)
         else:
