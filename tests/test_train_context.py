@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from app.tracks import JointTrack
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
@@ -24,6 +24,7 @@ from engines.skeleton import MIRROR
 from marker_networks import joint_colours, marker_pose_network
 from rendered_scenes import WIDTH, marker_scene
 from tools.studio.shards import scene_path, write_scene
+from tools.train import app
 from tools.training.feature_pass import FeaturePass
 from tools.training.feature_scenes import (
     FeatureScene,
@@ -39,7 +40,6 @@ from tools.training.rendered_evaluation import evaluate_rendered
 from tools.training.rendered_windows import LEAD, Pictures, WindowBank, read_windows
 from walking import walking_clip, write_mocap
 
-ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
 
 NO_ERRORS = RenderedErrors(
@@ -327,15 +327,8 @@ loop: {steps: 4, warmup_steps: 2, validate_every: 4}
 """
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tools.train", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.mark.timeout(1500)  # minutes on a machine that does much else
@@ -346,7 +339,7 @@ def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None
         write_scene(scene, scene_path(data / split, "crops", seed))
     find = ("features", "--data", data, "--out", features, "--pose2d", pose2d, "--processes", 1)
     found = run(*find)
-    assert found.returncode == 0, found.stderr
+    assert found.exit_code == 0, found.stderr
     names = sorted(str(path.relative_to(features)) for path in features.rglob("*.safetensors"))
     assert names == [
         "test/crops-000002.safetensors",
@@ -355,7 +348,7 @@ def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None
         "validation/crops-000001.safetensors",
     ]
     again = run(*find)
-    assert again.returncode == 0 and "wrote 0 scenes" in again.stdout, again.stderr
+    assert again.exit_code == 0 and "wrote 0 scenes" in again.stdout, again.stderr
 
     preset = tmp_path / "tiny.yaml"
     preset.write_text(PRESET)
@@ -363,9 +356,9 @@ def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None
     common = ("lifter", "--mocap", mocap, "--preset", preset, "--folder", tmp_path / "run")
     common = (*common, "--threads", 1)
     trained = run(*common, "--features", features)
-    assert trained.returncode == 0, trained.stderr
+    assert trained.exit_code == 0, trained.stderr
     exported = run(*common, "--features", features, "--export", tmp_path / "out")
-    assert exported.returncode == 0, exported.stderr
+    assert exported.exit_code == 0, exported.stderr
     card = json.loads((tmp_path / "out/lifter.json").read_text())
     assert card["context_stream"] == "trained"
     assert card["context_of"] == json.loads((pose2d / "pose2d.json").read_text())["weights_digest"]
@@ -373,18 +366,18 @@ def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None
 
     start = ("--start", tmp_path / "out/lifter.safetensors", "--folder", tmp_path / "second")
     second = run(*common, "--features", features, *start)
-    assert second.returncode == 0, second.stderr
+    assert second.exit_code == 0, second.stderr
 
     report = tmp_path / "report.json"
     weights = tmp_path / "out/lifter.onnx"
     measure = ("lifter", "--preset", preset, "--evaluate", weights, "--features", features)
     measured = run(*measure, "--windows", 4, "--report", report)
-    assert measured.returncode == 0, measured.stderr
+    assert measured.exit_code == 0, measured.stderr
     rows = json.loads(report.read_text())["rendered"]
     assert {(row["name"], row["views"]) for row in rows} >= {("detected", 1), ("detected", 2)}
     assert all(row["with_mpjpe"] > 0 for row in rows)
 
     for missing, word in (((), "--features"), (("--features", tmp_path), "no scenes")):
         refused = run(*common, *missing, "--folder", tmp_path / "third")
-        assert refused.returncode == 2 and word in refused.stderr
+        assert refused.exit_code == 2 and word in refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1

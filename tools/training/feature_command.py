@@ -65,25 +65,35 @@ def _jobs(data: Path, out: Path, mirror: bool) -> Iterator[Job]:
 
 def _run(jobs: list[Job], network: Path, processes: int) -> None:
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     written = 0
-    with (
-        Progress(*columns) as progress,
-        ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool,
-    ):
+    with Progress(*columns) as progress:
         task = progress.add_task("scenes", total=len(jobs))
+        for count in _results(jobs, network, processes):
+            written += count
+            progress.advance(task)
+    print(f"wrote {written} scenes of {len(jobs)}; the others are single poses")
+
+
+def _results(jobs: list[Job], network: Path, processes: int) -> Iterator[int]:
+    """How many scenes each job wrote, as they end."""
+    if processes == 1:
+        yield from (_see(network, job) for job in jobs)
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         waiting = [pool.submit(_see, network, job) for job in jobs]
         try:
             for future in as_completed(waiting):
-                written += future.result()
-                progress.advance(task)
+                yield future.result()
         except BrokenProcessPool as error:
             raise UserError("features: a process was killed; run again to go on") from error
         finally:
             for future in waiting:
                 future.cancel()
-    print(f"wrote {written} scenes of {len(jobs)}; the others are single poses")
 
 
 @functools.cache

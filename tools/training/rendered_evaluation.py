@@ -175,7 +175,7 @@ def show_rendered(rows: tuple[RenderedAccuracy, ...], console: Console) -> None:
             str(row.poses),
             f"{row.with_mpjpe:.1f}",
             f"{row.without_mpjpe:.1f}",
-            f"{100 * row.worth:.1f} %",
+            f"{100 * row.worth:.1f}%",
             *(f"{value:.1f}" for value in figures),
         )
     console.print(table)
