@@ -34,7 +34,8 @@ def main(context: ProcessContext) -> None:
     messages = recording.messages(TOPICS)
     first = next(messages, None)
     if first is None:
-        raise UserError(f"{path}: holds no message that could be shown {recording.damage}".rstrip())
+        damage = f" ({recording.damage})" if recording.damage else ""
+        raise UserError(f"{path}: holds no message that could be shown{damage}")
     publishers: dict[Topic, Publisher[Any]] = {
         topic: Publisher(context.run_dir, topic) for topic in (*TOPICS, Topic.PREVIEWS)
     }
