@@ -13,16 +13,18 @@ import typer
 from rich.console import Console
 
 from app.config import load_config
-from app.evaluation import PoseErrors, Truth, pose_errors
+from app.evaluation import CalibratedErrors, PoseErrors, Truth, pose_errors
 from app.messages import Pose
 from app.report import make_report, print_report, write_report
 from app.run_spec import RunSpec, make_run_dir
 from app.status_view import StatusView
 from app.supervisor import RunOutcome, Supervisor
 from engines.errors import UserError
+from engines.rig.change_over import BLEND_S
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DEMO_CONFIG = _ROOT / "configs" / "demo.yaml"
+_CHANGE_OVER_NS = round(BLEND_S * 1e9)
 _PLAIN_WIDTH = 150  # a file or a pipe has no width of its own
 _LIVE_CONFIG = _ROOT / "configs" / "live.yaml"
 
@@ -192,16 +194,33 @@ class _PoseCollector:
 
     def __init__(self) -> None:
         self._poses: list[tuple[int, tuple[tuple[float, float, float], ...]]] = []
+        self._first_rig_ns: int | None = None
 
     def add(self, pose: Pose) -> None:
-        if pose.valid:
-            self._poses.append((pose.time_ns, pose.joints))
+        if not pose.valid:
+            return
+        if pose.stage == "rig" and self._first_rig_ns is None:
+            self._first_rig_ns = pose.time_ns
+        self._poses.append((pose.time_ns, pose.joints))
 
     def errors(self, truth: Truth, epoch_ns: int) -> PoseErrors | None:
-        if not self._poses:
+        """Of the whole run."""
+        return self._errors(truth, epoch_ns, since_ns=0)
+
+    def calibrated(self, truth: Truth, epoch_ns: int) -> CalibratedErrors | None:
+        """Of all that came once the cameras were found and the change-over was over."""
+        first = self._first_rig_ns
+        if first is None:
             return None
-        times = np.array([(t - epoch_ns) * 1e-9 for t, _ in self._poses])
-        joints = np.array([joints for _, joints in self._poses], np.float64)
+        errors = self._errors(truth, epoch_ns, since_ns=first + _CHANGE_OVER_NS)
+        return None if errors is None else CalibratedErrors((first - epoch_ns) * 1e-9, errors)
+
+    def _errors(self, truth: Truth, epoch_ns: int, since_ns: int) -> PoseErrors | None:
+        poses = [(t, joints) for t, joints in self._poses if t >= since_ns]
+        if not poses:
+            return None
+        times = np.array([(t - epoch_ns) * 1e-9 for t, _ in poses])
+        joints = np.array([joints for _, joints in poses], np.float64)
         return pose_errors(truth, times, joints)
 
 
@@ -229,7 +248,8 @@ def _run(spec: RunSpec, seconds: float | None, report_path: Path | None) -> None
             )
             outcome = supervisor.run()
         errors = collector.errors(truth, outcome.epoch_ns) if truth is not None else None
-        _close(console, spec, outcome, errors, report_path)
+        calibrated = collector.calibrated(truth, outcome.epoch_ns) if truth is not None else None
+        _close(console, spec, outcome, errors, calibrated, report_path)
     except UserError:
         raise
     except Exception:
@@ -245,12 +265,13 @@ def _close(
     spec: RunSpec,
     outcome: RunOutcome,
     errors: PoseErrors | None,
+    calibrated: CalibratedErrors | None,
     report_path: Path | None,
 ) -> None:
     console.print(f"ended: {outcome.reason}")
     status = outcome.pipeline
     if status is not None:
-        report = make_report(status, errors)
+        report = make_report(status, errors, calibrated)
         if spec.mode != "replay":
             print_report(console, report, status)
         if report_path is not None:

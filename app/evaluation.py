@@ -29,6 +29,19 @@ class PoseErrors:
     poses: int
 
 
+@dataclass(frozen=True, slots=True)
+class CalibratedErrors:
+    """Errors from the moment on at which the cameras were found and the change-over was over.
+
+    Attributes:
+        found_s: when the first pose was made with the found cameras, seconds of the clip.
+        errors: of the poses from a change-over's time later on.
+    """
+
+    found_s: float
+    errors: PoseErrors
+
+
 class Truth:
     """The true joints of a clip over time."""
 

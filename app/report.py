@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from app.evaluation import PoseErrors
+from app.evaluation import CalibratedErrors, PoseErrors
 from app.messages import PipelineStatus
 from app.status_view import camera_table
 from engines.errors import UserError
@@ -32,6 +32,15 @@ class CameraReport(msgspec.Struct, frozen=True):
     present: float
 
 
+class CalibratedReport(msgspec.Struct, frozen=True):
+    """Errors once the cameras were found; see ``app.evaluation.CalibratedErrors``."""
+
+    found_s: float
+    poses: int
+    mpjpe_mm: float
+    pa_mpjpe_mm: float
+
+
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a run came to; the errors are there only for clips with ground truth."""
 
@@ -46,9 +55,14 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     engine: str
     mpjpe_mm: float | None = None
     pa_mpjpe_mm: float | None = None
+    calibrated: CalibratedReport | None = None
 
 
-def make_report(status: PipelineStatus, errors: PoseErrors | None) -> Report:
+def make_report(
+    status: PipelineStatus,
+    errors: PoseErrors | None,
+    calibrated: CalibratedErrors | None = None,
+) -> Report:
     """Puts the final figures of a run together."""
     return Report(
         sets=status.sets,
@@ -72,6 +86,17 @@ def make_report(status: PipelineStatus, errors: PoseErrors | None) -> Report:
         engine=status.engine,
         mpjpe_mm=round(errors.mpjpe_mm, 2) if errors is not None else None,
         pa_mpjpe_mm=round(errors.pa_mpjpe_mm, 2) if errors is not None else None,
+        calibrated=None if calibrated is None else _calibrated(calibrated),
+    )
+
+
+def _calibrated(found: CalibratedErrors) -> CalibratedReport:
+    errors = found.errors
+    return CalibratedReport(
+        round(found.found_s, 2),
+        errors.poses,
+        round(errors.mpjpe_mm, 2),
+        round(errors.pa_mpjpe_mm, 2),
     )
 
 
@@ -101,6 +126,10 @@ def print_report(console: Console, report: Report, status: PipelineStatus) -> No
     if report.mpjpe_mm is not None and report.pa_mpjpe_mm is not None:
         errors = f"MPJPE {report.mpjpe_mm:.1f} mm, PA-MPJPE {report.pa_mpjpe_mm:.1f} mm"
         table.add_row("error", f"{errors} against the clip's ground truth")
+    found = report.calibrated
+    if found is not None:
+        errors = f"MPJPE {found.mpjpe_mm:.1f} mm, PA-MPJPE {found.pa_mpjpe_mm:.1f} mm"
+        table.add_row("calibrated", f"{errors}, cameras found at {found.found_s:.1f} s")
     table.add_row("front end", report.front_end)
     table.add_row("lifter", f"{report.lifter} on {report.engine}")
     stages = "  ".join(f"{name} {ms:.1f}" for name, ms in report.stages_ms.items())
