@@ -31,7 +31,9 @@ def light_detector_cfg(height: int = 256, width: int = 256) -> str:
     fine = 0
     for stage, (wider, blocks) in enumerate(_STAGES):
         for block in range(blocks):
-            cfg.inverted_residual(channels, wider, 2 if block == 0 else 1)
+            # Wide maps at 1/2 would cost as much as everything behind them.
+            expansion = 1 if stage == block == 0 else _EXPANSION
+            cfg.inverted_residual(channels, wider, 2 if block == 0 else 1, expansion)
             channels = wider
         if stage == 2:
             fine = cfg.last_layer
@@ -82,9 +84,10 @@ class _Cfg:
         self.convolution(filters, 1)
         return self.last_layer
 
-    def inverted_residual(self, channels: int, filters: int, stride: int) -> None:
-        inner = channels * _EXPANSION
-        self.convolution(inner, 1)
+    def inverted_residual(self, channels: int, filters: int, stride: int, expansion: int) -> None:
+        inner = channels * expansion
+        if expansion > 1:
+            self.convolution(inner, 1)
         self.convolution(inner, 3, stride=stride, groups=inner)
         self.convolution(filters, 1, activation="linear")
         if stride == 1 and channels == filters:

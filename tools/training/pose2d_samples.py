@@ -62,12 +62,12 @@ class PoseVariety:
     """
 
     scale: float = 0.13
-    shift: float = 0.045
-    turned_share: float = 0.6
-    turn_deg: float = 17.0
-    half_share: float = 0.12
-    cover_share: float = 0.35
-    look: float = 1.0
+    shift: float = 0.04
+    turned_share: float = 0.5
+    turn_deg: float = 15.0
+    half_share: float = 0.1
+    cover_share: float = 0.25
+    look: float = 0.75
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,9 @@ Preset = Annotated[Path, typer.Option(help="Sizes, batch, schedule; YAML.")]
 Folder = Annotated[Path, typer.Option(help="Checkpoints and the log; a run found there goes on.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of this process.")]
 Start = Annotated[
-    Path | None, typer.Option(help="A new run starts from these averaged weights (best.pt).")
+    Path | None,
+    # torchrun would take --start for an option of its own.
+    typer.Option("--from", help="A new run starts from these averaged weights (best.pt)."),
 ]
 Export = Annotated[
     Path | None,

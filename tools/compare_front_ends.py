@@ -1,0 +1,248 @@
+"""Compares the yolo_cpn front end with BlazePose on videos of a real person.
+
+BlazePose stands in for the truth, so its own unrest is printed beside: agreement cannot be better
+than that. ``python -m tools.compare_front_ends FOLDER --overlay sheet.png``; the upper row of each
+pair in the sheet is BlazePose, the lower one is yolo_cpn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from engines.errors import UserError
+from engines.front_ends.base import FrontEnd, Image, View2D
+from engines.front_ends.factory import SHIPPED, make_front_end
+from engines.skeleton import JOINT_COUNT, JOINT_NAMES, LIMB_JOINTS, MIRROR
+from tools.evaluate_front_end import draw, read_sets
+
+Array = npt.NDArray[np.float64]
+
+NEAR: Final = 0.05
+"""Two answers agree within this fraction of the body height."""
+
+_SURE: Final = 0.5
+"""Joints of which BlazePose is less confident count as hidden."""
+
+_HEAD, _ANKLES = JOINT_NAMES.index("head"), [3, 6]
+_ANKLE_HEIGHT: Final = 0.039
+"""Height of the ankle over stature (Winter, "Biomechanics and Motor Control of Human Movement")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How the front end compares with BlazePose; lists are by view or by joint.
+
+    Attributes:
+        pictures: So many of each view.
+        heights_px: Body height by view.
+        found: Per cent of pictures with a person, by view.
+        found_reference: The same of BlazePose.
+        near: Visible limb joints within 5 % of body height of BlazePose's, per cent, by view.
+        near_all: The same over all views.
+        near_by_joint: The same by joint (all 17), all views.
+        swapped: Per cent of pictures that agree better with left and right exchanged, by view.
+        median: Median distance of visible limb joints, per cent of body height, by view.
+        unrest: Median noise of a visible limb joint from picture to picture (second difference
+            over the square root of 6), per cent of body height, by view.
+        unrest_reference: The same of BlazePose.
+    """
+
+    pictures: int
+    heights_px: list[float]
+    found: list[float]
+    found_reference: list[float]
+    near: list[float]
+    near_all: float
+    near_by_joint: list[float]
+    swapped: list[float]
+    median: list[float]
+    unrest: list[float]
+    unrest_reference: list[float]
+
+
+def compare(found: Array, reference: Array) -> Agreement:
+    """Compares two front ends' joints.
+
+    Args:
+        found: (N, V, 17, 3) x, y in pixels and confidence of the front end, NaN where nobody is.
+        reference: The same of BlazePose.
+    """
+    views = range(found.shape[1])
+    heights = [_height(reference[:, view]) for view in views]
+    sure = np.nan_to_num(reference[..., 2]) >= _SURE
+    distance = np.linalg.norm(found[..., :2] - reference[..., :2], axis=-1)
+    distance /= np.asarray(heights)[:, None]
+    # A picture in which nobody was found has no joint where it belongs.
+    distance = np.where(np.isnan(distance), np.inf, distance)
+    mirrored = np.linalg.norm(found[:, :, list(MIRROR), :2] - reference[..., :2], axis=-1)
+    mirrored /= np.asarray(heights)[:, None]
+    limbs = list(LIMB_JOINTS)
+    near = distance < NEAR
+    swapped = []
+    for view in views:
+        here = sure[:, view][:, limbs]
+        plain = np.where(here, distance[:, view][:, limbs], 0).sum(1)
+        other = np.where(here, np.nan_to_num(mirrored[:, view][:, limbs], nan=np.inf), 0).sum(1)
+        swapped.append(100 * float((other < plain).mean()))
+    shown = [sure[:, view][:, limbs] for view in views]
+    limb_near = near[:, :, limbs][sure[:, :, limbs]]
+    return Agreement(
+        pictures=len(found),
+        heights_px=heights,
+        found=[_found(found[:, view]) for view in views],
+        found_reference=[_found(reference[:, view]) for view in views],
+        near=[_per_cent(near[:, view][:, limbs][shown[view]]) for view in views],
+        near_all=_per_cent(limb_near),
+        near_by_joint=[_per_cent(near[..., j][sure[..., j]]) for j in range(JOINT_COUNT)],
+        swapped=swapped,
+        median=[100 * float(np.median(distance[:, v][:, limbs][shown[v]])) for v in views],
+        unrest=[_unrest(found[:, v], sure[:, v], heights[v]) for v in views],
+        unrest_reference=[_unrest(reference[:, v], sure[:, v], heights[v]) for v in views],
+    )
+
+
+def _height(joints: Array) -> float:
+    """Pixels of the body height: head over the lower ankle in the most upright pictures."""
+    tall = joints[:, _ANKLES, 1].max(1) - joints[:, _HEAD, 1]
+    tall = tall[np.isfinite(tall)]
+    if len(tall) == 0:
+        raise UserError("BlazePose finds nobody in one of the views: nothing to compare with")
+    return max(1.0, float(np.percentile(tall, 95))) / (1 - _ANKLE_HEIGHT)
+
+
+def _found(joints: Array) -> float:
+    return _per_cent(np.isfinite(joints[:, 0, 0]))
+
+
+def _per_cent(values: npt.NDArray[np.bool_]) -> float:
+    return 100 * float(values.mean()) if values.size else float("nan")
+
+
+def _unrest(joints: Array, sure: npt.NDArray[np.bool_], height: float) -> float:
+    bend = joints[2:, :, :2] - 2 * joints[1:-1, :, :2] + joints[:-2, :, :2]
+    # Of independent noise sigma on each picture the second difference has sqrt(6) sigma an axis.
+    noise = np.linalg.norm(bend, axis=-1) / np.sqrt(6)
+    limbs = list(LIMB_JOINTS)
+    chosen = noise[:, limbs][sure[1:-1][:, limbs]]
+    chosen = chosen[np.isfinite(chosen)]
+    return 100 * float(np.median(chosen)) / height if len(chosen) else float("nan")
+
+
+def run(front_end: FrontEnd, paths: list[Path], step: int, pick: int) -> tuple[Array, list[Image]]:
+    """Runs a front end over videos.
+
+    Returns:
+        (N, V, 17, 3) joints, and a drawn row of pictures of every ``pick``-th set.
+    """
+    rows, sheet = [], []
+    for number, images in enumerate(read_sets(paths, step)):
+        if number == 0:
+            front_end.warm_up(*images[0].shape[:2])
+        views = front_end.process(images)
+        rows.append(np.stack([_joints(view) for view in views]))
+        if pick and number % pick == 0:
+            drawn = [draw(image, view) for image, view in zip(images, views, strict=True)]
+            small = [cv2.resize(p, (400 * p.shape[1] // p.shape[0], 400)) for p in drawn]
+            sheet.append(np.asarray(np.hstack(small), np.uint8))
+    if not rows:
+        raise UserError(f"{paths[0].parent} holds videos without pictures")
+    return np.stack(rows).astype(np.float64), sheet
+
+
+def _joints(view: View2D | None) -> npt.NDArray[np.float32]:
+    return np.full((JOINT_COUNT, 3), np.nan, np.float32) if view is None else view.keypoints
+
+
+def show(result: Agreement) -> None:
+    """Prints the figures."""
+    print(f"pictures of each view: {result.pictures}")
+    lines: tuple[tuple[str, list[float]], ...] = (
+        ("body height, px", result.heights_px),
+        ("person found, %", result.found),
+        ("  by BlazePose, %", result.found_reference),
+        ("visible limb joints within 5 % of height, %", result.near),
+        ("left and right exchanged, % of pictures", result.swapped),
+        ("median distance, % of height", result.median),
+        ("unrest, % of height", result.unrest),
+        ("  of BlazePose", result.unrest_reference),
+    )
+    print(f"{'by view:':45s}", *(f"{view + 1:>8d}" for view in range(len(result.found))))
+    for name, values in lines:
+        print(f"{name:45s}", *(f"{value:8.1f}" for value in values))
+    print(f"visible limb joints within 5 % of height, all views: {result.near_all:.1f} %")
+    for joint, name in enumerate(JOINT_NAMES):
+        print(f"  {name:15s} {result.near_by_joint[joint]:5.1f}")
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder with one .mp4 a view")
+    parser.add_argument("--detector", default=SHIPPED, help="name or file; the shipped one")
+    parser.add_argument("--pose", default=SHIPPED, help="name or file; the shipped one")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
+    parser.add_argument("--step", type=int, default=1, help="use every n-th picture")
+    parser.add_argument(
+        "--reference", type=Path, help="keep BlazePose's joints in this file (.npy), and reuse it"
+    )
+    parser.add_argument("--overlay", type=Path, help="write a sheet of drawn pictures (.png)")
+    parser.add_argument("--overlay-every", type=int, default=25, help="sets between two rows")
+    parser.add_argument("--report", type=Path, help="also write the figures to this JSON file")
+    arguments = parser.parse_args()
+    try:
+        show(_compare(arguments))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> Agreement:
+    paths = sorted(arguments.folder.glob("*.mp4"))
+    if not paths:
+        raise UserError(f"no .mp4 files in {arguments.folder}")
+    pick = arguments.overlay_every if arguments.overlay else 0
+    networks = (arguments.detector, arguments.pose)
+    ours = make_front_end("yolo_cpn", len(paths), "onnxruntime", arguments.threads, networks)
+    print(ours.description)
+    try:
+        found, sheet = run(ours, paths, arguments.step, pick)
+    finally:
+        ours.close()
+    kept: Path | None = arguments.reference
+    reference_sheet: list[Image] = []
+    if kept is not None and kept.exists():
+        try:
+            reference = np.load(kept, allow_pickle=False).astype(np.float64)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{kept} holds no joints ({error}); delete it") from error
+    else:
+        blaze = make_front_end("blazepose", len(paths), "auto", arguments.threads)
+        try:
+            reference, reference_sheet = run(blaze, paths, arguments.step, pick)
+        finally:
+            blaze.close()
+        if kept is not None:
+            np.save(kept, reference)
+    if reference.shape != found.shape:
+        raise UserError(f"{kept} is of other videos or another --step; delete it")
+    if sheet:
+        rows = [row for pair in zip(reference_sheet, sheet, strict=False) for row in pair] or sheet
+        cv2.imwrite(str(arguments.overlay), np.vstack(rows))
+    result = compare(found, reference)
+    if arguments.report is not None:
+        arguments.report.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
