@@ -14,7 +14,6 @@ _TRUST = 0.8
 # Not all the way: an uncertain network shortens a bone along the line of sight, and stretching it
 # fully would exaggerate its guess of the direction.
 _SWEEPS = 16
-_SETTLE_S = 1.0
 _PARENTS = [parent for parent, _ in BONES]
 _CHILDREN = [child for _, child in BONES]
 
@@ -26,7 +25,6 @@ class BoneLengths:
         """Starts knowing nothing."""
         self._sum = np.zeros(len(BONES))
         self._weight = np.zeros(len(BONES))
-        self._seconds = 0.0
         self._last_ns: int | None = None
 
     def steady(self, time_ns: int, joints: Floats, sigma: Floats) -> Floats:
@@ -46,15 +44,14 @@ class BoneLengths:
             elapsed = min(max((time_ns - self._last_ns) * 1e-9, 0.0), 0.3)
         self._last_ns = time_ns
         keep = np.exp(-elapsed / _MEMORY_S)
-        self._seconds = self._seconds * keep + elapsed
         bones = joints[_CHILDREN] - joints[_PARENTS]
         lengths = np.maximum(np.linalg.norm(bones, axis=-1), 1e-9)
         weight = elapsed / np.maximum(sigma[_CHILDREN] ** 2 + sigma[_PARENTS] ** 2, 1e-12)
         self._sum = self._sum * keep + weight * lengths
         self._weight = self._weight * keep + weight
         usual = self._both_sides(self._sum) / np.maximum(self._both_sides(self._weight), 1e-12)
-        trust = _TRUST * min(1.0, self._seconds / _SETTLE_S)
-        target = lengths + trust * (usual - lengths)
+        # From the first pose on: that both sides are the same is true of it already.
+        target = lengths + _TRUST * (usual - lengths)
         out = _fit_lengths(joints, target, sigma)
         return np.asarray(out - out[:1])
 

@@ -49,3 +49,13 @@ def test_poses_of_a_body_with_constant_bones_are_left_alone(seed: int) -> None:
     bones = BoneLengths()
     for k, pose in enumerate(_dance(np.random.default_rng(seed), 20)):
         np.testing.assert_allclose(bones.steady(k * STEP_NS, pose, np.ones(17)), pose, atol=1e-9)
+
+
+def test_both_sides_are_alike_from_the_first_pose_on() -> None:
+    pose = STANDING - STANDING[0]
+    right, left = (next(k for k, (_, c) in enumerate(BONES) if c == joint) for joint in (16, 13))
+    parent, child = BONES[right]
+    pose[child] = pose[parent] + 1.3 * (pose[child] - pose[parent])
+    before = _lengths(pose[None])
+    after = _lengths(BoneLengths().steady(0, pose, np.full(17, 0.05))[None])
+    assert abs(after[right] - after[left])[0] < 0.4 * abs(before[right] - before[left])[0]
