@@ -97,10 +97,7 @@ class Pose2dTask:
         self._stage = config.stages[0]
         self._stream: SampleStream[PoseSample] | None = None
         self._source = self._make_source()
-        size = (config.network.height, config.network.width)
-        self.validation = draw_plain(
-            ScenePool(data, "validation", "crops", 100.0), config.validation_crops, *size
-        )
+        self.validation = self._draw_validation()
 
     def build(self) -> nn.Module:
         """A fresh network, its weights laid out as a CPU is fastest with them."""
@@ -117,6 +114,7 @@ class Pose2dTask:
         if stage != self._stage:
             self._stage, self._stream = stage, None
             self._source = self._make_source()
+            self.validation = self._draw_validation()
 
     def loss(
         self, network: nn.Module, generator: torch.Generator
@@ -147,6 +145,12 @@ class Pose2dTask:
             "hidden_confidence": result.hidden_confidence,
             "score": 100 - result.visible,
         }
+
+    def _draw_validation(self) -> list[PoseSample]:
+        """At the stage's own size: joints are counted by body height, so figures compare."""
+        pool = ScenePool(self._data, "validation", "crops", 100.0)
+        stage = self._stage
+        return draw_plain(pool, self.config.validation_crops, stage.height, stage.width)
 
     def _make_source(self) -> CropSource:
         config, stage = self.config, self._stage
