@@ -13,7 +13,7 @@ from app.recording.reader import RecordedMessage, Recording
 from app.topics import Topic
 from engines.errors import UserError
 
-TOPICS: Final = (Topic.POSES, Topic.JOINTS2D, Topic.PIPELINE_STATUS)
+TOPICS: Final = (Topic.POSES, Topic.JOINTS2D, Topic.RIG, Topic.PIPELINE_STATUS)
 """What is published again. Previews are not recorded: their canvases are empty."""
 
 _CANVAS: Final = 44  # grey of an empty canvas

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from app.messages import Pose
+from app.messages import Pose, RigUpdate
 from viz.orbit_camera import View
 from viz.palette import ALARM, AXES, BACKGROUND, GOOD, TEXT, TEXT_DIM, WARNING, Colour
 from viz.text import draw_text, fit_text, text_width
@@ -67,6 +67,8 @@ def draw_heads_up(image: Image, inbox: Inbox, pose: Pose | None, cameras: int) -
             error = pose.expected_error_mm
             colour = GOOD if error < 50 else TEXT if error < 100 else WARNING
             columns.append(("EXPECTED ERROR", f"{error:.0f} mm", colour))
+    if inbox.rig_update is not None:
+        columns.append(_cameras_found(inbox.rig_update))
     x = _MARGIN
     for label, value, colour in columns:
         width = max(text_width(label, _LABEL), text_width(value, _VALUE))
@@ -76,7 +78,8 @@ def draw_heads_up(image: Image, inbox: Inbox, pose: Pose | None, cameras: int) -
         draw_text(image, (x, _MARGIN + 12), value, _VALUE, colour)
         x += width + 26
     _recording(image, inbox)
-    _trouble(image, inbox)
+    if not _trouble(image, inbox):
+        _advice(image, inbox.rig_update)
     if pose is None:
         middle = (image.shape[1] // 2, image.shape[0] // 2 - 20)
         draw_text(image, middle, _why_nobody(inbox), 18, TEXT_DIM, "centre")
@@ -146,16 +149,38 @@ def _recording(image: Image, inbox: Inbox) -> None:
     cv2.circle(image, (right - width - 13, _MARGIN + 10), 6, ALARM, -1, cv2.LINE_AA)
 
 
-def _trouble(image: Image, inbox: Inbox) -> None:
-    """Names the processes that should run and do not."""
-    if inbox.health is None:
+def _cameras_found(update: RigUpdate) -> tuple[str, str, Colour]:
+    """The quality of the found cameras: one word and one number."""
+    word = update.quality
+    if update.expected_error_mm is None:
+        return "CAMERAS", word, TEXT_DIM
+    colour = {"good": GOOD, "fair": TEXT}.get(word, WARNING)
+    return "CAMERAS", f"{word}, {update.expected_error_mm:.0f} mm", colour
+
+
+def _advice(image: Image, update: RigUpdate | None) -> None:
+    """What would help to find the cameras, or which was moved."""
+    if update is None:
         return
+    text = update.reason or (update.warnings[0] if update.warnings else "")
+    if text:
+        shown = fit_text(text, 14, image.shape[1] - 2 * _MARGIN)
+        colour = WARNING if update.moved else TEXT_DIM
+        draw_text(image, (_MARGIN, _MARGIN + 44), shown, 14, colour)
+
+
+def _trouble(image: Image, inbox: Inbox) -> bool:
+    """Names the processes that should run and do not; False where all do."""
+    if inbox.health is None:
+        return False
     down = [
         row.process for row in inbox.health.processes if not row.running and row.state != "finished"
     ]
     if down and (inbox.run is None or inbox.run.phase == "running"):
         shown = fit_text(f"not running: {', '.join(down)}", 14, image.shape[1] - 2 * _MARGIN)
         draw_text(image, (_MARGIN, _MARGIN + 44), shown, 14, WARNING)
+        return True
+    return False
 
 
 def _why_nobody(inbox: Inbox) -> str:

@@ -19,6 +19,9 @@ FIELD_OF_VIEW_DEG: Final = 38.0
 _EASE_S: Final = 0.14  # time constant of turning, moving and zooming by hand
 _FOLLOW_S: Final = 0.7  # time constant of following the person: slower, so the room stays calm
 _SETTLED: Final = 1e-3  # metres and radians below which nobody sees a movement
+_ROOM: Final = 1.9  # distance over the cameras' reach
+_FARTHEST_M: Final = 9.0
+_ROOM_ELEVATION: Final = math.radians(20.0)
 _FOLLOW_FREE_M: Final = 0.25  # the person may move so far before the camera follows
 
 
@@ -118,6 +121,17 @@ class OrbitCamera:
         """Multiplies the distance, between 0.8 and 20 m."""
         distance = min(max(self._goal.distance * factor, 0.8), 20.0)
         self._goal = replace(self._goal, distance=distance)
+
+    def step_back(self, reach: float) -> None:
+        """Takes in a room whose cameras stand up to ``reach`` metres from the person.
+
+        Not where somebody has chosen a distance by hand.
+        """
+        if self._goal.distance != self._home.distance:
+            return
+        distance = min(max(_ROOM * reach, self._home.distance), _FARTHEST_M)
+        self._home = replace(self._home, distance=distance, elevation=_ROOM_ELEVATION)
+        self._goal = replace(self._goal, distance=distance, elevation=_ROOM_ELEVATION)
 
     def follow(self, x: float, y: float) -> None:
         """Keeps the person at (x, y) near the middle; small steps aside do not move it."""

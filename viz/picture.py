@@ -6,12 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from app.placement import Placer
+from engines.rig.types import Rig
 from viz import heads_up
 from viz.layout import panel_width
 from viz.orbit_camera import OrbitCamera
 from viz.preview_panel import USUAL_ASPECT, PreviewPanel
+from viz.room import FloorPath, Frustum, frusta
+from viz.room_pictures import draw_pictures
 from viz.scene import Body, Scene
-from viz.viewer_state import Inbox
+from viz.viewer_state import Inbox, small_pictures
 
 Image = npt.NDArray[np.uint8]
 
@@ -52,6 +55,10 @@ class Picture:
         self._interactive = interactive
         self._placer = Placer()
         self._placed: tuple[object, Body] | None = None
+        self._rig: Rig | None = None
+        self._frusta: tuple[Frustum, ...] = ()
+        self._path = FloorPath()
+        self._world = 0
         self._aspects: tuple[float, ...] = (USUAL_ASPECT,) * len(cameras)
         self._size = size
         self._lay_out(panel_width(*size, preview_width, self._aspects))
@@ -86,8 +93,13 @@ class Picture:
             body = self._placed[1]
             if pose.root is not None:
                 self.camera.follow(pose.root[0], pose.root[1])
+                if self._path.add(pose.root[0], pose.root[1]):
+                    self._scene.show_path(self._path)
+        self._show_rig(inbox)
         view = self.camera.step(seconds)
         scene = self._scene.render(body, view)
+        if self._frusta:
+            draw_pictures(scene, view, self._frusta, small_pictures(inbox), body)
         heads_up.draw_axes(scene, view)
         heads_up.draw_scale(scene)
         heads_up.draw_heads_up(scene, inbox, pose, len(self._cameras))
@@ -98,9 +110,27 @@ class Picture:
         self._image[:, scene.shape[1] :] = self._panel.draw(inbox)
         return self._image
 
+    def _show_rig(self, inbox: Inbox) -> None:
+        """Draws the cameras where they were found; steps back for them the first time."""
+        world = 0 if inbox.rig_update is None else inbox.rig_update.world
+        if world != self._world:
+            self._world = world
+            self._path.clear()
+            self._scene.show_path(self._path)
+        if inbox.rig is self._rig:
+            return
+        self._rig = inbox.rig
+        self._frusta = () if inbox.rig is None else frusta(inbox.rig)
+        self._scene.show_cameras(self._frusta)
+        if self._frusta:
+            places = np.array([f.apex[:2] for f in self._frusta])
+            self.camera.step_back(float(np.linalg.norm(places - places.mean(0), axis=1).max()))
+
     def _lay_out(self, panel: int) -> None:
         width, height = self._size
         self._scene = Scene(width - panel, height)
+        self._scene.show_cameras(self._frusta)
+        self._scene.show_path(self._path)
         self._panel = PreviewPanel(panel, height, self._cameras, self._preview_width)
         self._image: Image = np.zeros((height, width, 3), np.uint8)
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from engines.errors import UserError
 from engines.skeleton import JOINT_COUNT
-from viz import floor
+from viz import floor, room
 from viz.body_mesh import BodyMesh, Floats
 from viz.orbit_camera import View, intrinsic
 from viz.palette import BACKGROUND, SHADOW
@@ -77,6 +77,8 @@ class Scene:
         self._grid.colors = o3d.utility.Vector3dVector(colours)
         self._visualizer.add_geometry(self._grid)
         self._grid_centre = (0, 0)
+        self._frusta = self._add_lines(room.frustum_points(()), *room.frustum_lines())
+        self._path = self._add_mesh(room.FloorPath().vertices(), *room.path_mesh())
         flat = np.zeros((len(self._mesh.coarse), 3))
         dark = np.broadcast_to(np.array(SHADOW) / 255.0, flat.shape)
         self._shadow = self._add_mesh(flat, self._mesh.coarse_triangles, dark)
@@ -120,6 +122,16 @@ class Scene:
         cv2.add(self._picture, self._light(view), dst=self._picture)
         return self._picture
 
+    def show_cameras(self, shown: tuple[room.Frustum, ...]) -> None:
+        """Draws these cameras from now on."""
+        np.asarray(self._frusta.points)[:] = room.frustum_points(shown)
+        self._visualizer.update_geometry(self._frusta)
+
+    def show_path(self, path: room.FloorPath) -> None:
+        """Draws this path on the floor from now on."""
+        np.asarray(self._path.vertices)[:] = path.vertices()
+        self._visualizer.update_geometry(self._path)
+
     def close(self) -> None:
         """Frees the visualizer; the scene cannot be used again."""
         self._visualizer.destroy_window()
@@ -135,6 +147,15 @@ class Scene:
         mesh.vertex_colors = utility.Vector3dVector(colours)
         self._visualizer.add_geometry(mesh, False)  # the grid has set the bounds
         return mesh
+
+    def _add_lines(self, points: Floats, lines: npt.NDArray[np.int32], colours: Floats) -> Any:
+        utility = self._o3d.utility
+        added = self._o3d.geometry.LineSet(
+            utility.Vector3dVector(points), utility.Vector2iVector(lines)
+        )
+        added.colors = utility.Vector3dVector(colours)
+        self._visualizer.add_geometry(added, False)
+        return added
 
     def _move_floor(self, x: float, y: float) -> None:
         """Keeps the grid under the person, by whole metres so that its lines stand still."""

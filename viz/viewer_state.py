@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import zmq
 
 from app.bus import Received, Subscriber
@@ -17,9 +19,13 @@ from app.messages import (
     Pose,
     Previews,
     RecorderStatus,
+    RigUpdate,
     RunState,
 )
 from app.topics import Topic
+from engines.errors import UserError
+from engines.rig.rig_file import rig_from_json
+from engines.rig.types import Rig
 from engines.skeleton import JOINT_COUNT
 
 STALE_NS: Final = 1_000_000_000
@@ -45,6 +51,8 @@ class Inbox:
         run: the newest run state, or None.
         health: the newest process table, or None.
         recorder: the newest recorder status, or None.
+        rig_update: the newest word on where the cameras are, or None.
+        rig: the rig that is in use, or None.
         cameras: the newest status of each camera.
         aspects: width / height of each camera's previews.
         changes: counts messages that change the picture.
@@ -63,6 +71,7 @@ class Inbox:
         self._run = Subscriber[RunState](run_dir, Topic.RUN_STATE)
         self._health = Subscriber[Health](run_dir, Topic.HEALTH)
         self._recorder = Subscriber[RecorderStatus](run_dir, Topic.RECORDER_STATUS)
+        self._rigs = Subscriber[RigUpdate](run_dir, Topic.RIG)
         self._cameras = Subscriber[CameraStatus](run_dir, Topic.CAMERA_STATUS, cameras)
         self._poller = zmq.Poller()
         self._all: tuple[Subscriber[Any], ...] = (
@@ -72,6 +81,7 @@ class Inbox:
             self._run,
             self._health,
             self._recorder,
+            self._rigs,
             self._cameras,
         )
         for subscriber in self._all:
@@ -83,6 +93,8 @@ class Inbox:
         self.run: RunState | None = None
         self.health: Health | None = None
         self.recorder: RecorderStatus | None = None
+        self.rig_update: RigUpdate | None = None
+        self.rig: Rig | None = None
         self.cameras: dict[str, CameraStatus] = {}
         self.aspects: dict[str, float] = {}
         self.changes = 0
@@ -110,6 +122,8 @@ class Inbox:
             before_down = self._down()
             self.health = health.message
             self.changes += self._down() != before_down
+        if rig := self._rigs.latest():
+            self._take_rig(rig.message)
         if recorder := self._recorder.latest():
             self.recorder = recorder.message
             self.changes += 1
@@ -132,6 +146,20 @@ class Inbox:
         rows = self.health.processes if self.health is not None else ()
         return tuple(row.process for row in rows if not row.running)
 
+    def _take_rig(self, update: RigUpdate) -> None:
+        before = self.rig_update
+        self.rig_update = update
+        if before is None or _said(before) != _said(update):
+            self.changes += 1
+        if before is not None and before.rig == update.rig:
+            return  # it is repeated every second: read it once
+        self.rig = None
+        if update.rig:
+            try:
+                self.rig = rig_from_json(update.rig.encode(), "rig")
+            except UserError:
+                self.rig = None  # of a newer or damaged recording: shown without cameras
+
     def _take_previews(self, received: Received[Previews]) -> None:
         size = received.payload.nbytes
         for part in received.message.parts:
@@ -142,3 +170,21 @@ class Inbox:
             self.aspects[part.camera] = part.width / part.height
         self.previews = Preview(received.message, received.payload)
         self.changes += 1
+
+
+def _said(update: RigUpdate) -> tuple[object, ...]:
+    """What of a rig update can be seen."""
+    return (update.version, update.world, update.quality, update.reason, update.moved)
+
+
+def small_pictures(inbox: Inbox) -> dict[str, npt.NDArray[np.uint8]]:
+    """The newest preview of each camera that is in the newest set, (h, w, 3) uint8 BGR."""
+    if inbox.previews is None:
+        return {}
+    pixels = np.frombuffer(inbox.previews.pixels, np.uint8)
+    out = {}
+    for part in inbox.previews.message.parts:
+        size = part.width * part.height * 3
+        flat = pixels[part.offset : part.offset + size]
+        out[part.camera] = flat.reshape(part.height, part.width, 3)
+    return out
