@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from engines.errors import UserError
 from engines.front_ends.base import Image, View2D
-from engines.front_ends.factory import make_front_end
+from engines.front_ends.factory import SHIPPED, make_front_end
 from engines.skeleton import BONES, JOINT_COUNT, JOINT_NAMES, LEFT_JOINTS, MIRROR, RIGHT_JOINTS
 
 Array = npt.NDArray[np.float64]
@@ -117,7 +117,13 @@ def draw(image: Image, view: View2D | None) -> Image:
 
 def run(arguments: argparse.Namespace, paths: list[Path]) -> Found:
     """Runs the front end over the videos, and writes the overlay sheet where one is wanted."""
-    front_end = make_front_end(arguments.front_end, len(paths), arguments.engine, arguments.threads)
+    front_end = make_front_end(
+        arguments.front_end,
+        len(paths),
+        arguments.engine,
+        arguments.threads,
+        networks=(arguments.detector, arguments.pose),
+    )
     print(front_end.description)
     keypoints, times, sheet = [], [], []
     try:
@@ -181,6 +187,8 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="folder with one .mp4 a view")
     parser.add_argument("--front-end", choices=("blazepose", "yolo_cpn"), default="blazepose")
     parser.add_argument("--engine", default="auto", help="what runs its networks")
+    parser.add_argument("--detector", default=SHIPPED, help="of yolo_cpn, by name or file")
+    parser.add_argument("--pose", default=SHIPPED, help="of yolo_cpn, by name or file")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--step", type=int, default=1, help="use every n-th picture")
     parser.add_argument("--overlay", type=Path, help="write a sheet of drawn pictures (.png)")
