@@ -38,6 +38,8 @@ class FrameHeader(Message, tag="frame", frozen=True, kw_only=True):
         width: in pixels.
         height: in pixels.
         codec: how the pixels are stored: ``bgr24`` rows without padding, or ``jpeg``.
+        delay_ns: so much later than its time a picture of a file was due to be given out, because
+            the run's files are played slower than they were filmed; no latency of ours.
     """
 
     camera: str
@@ -48,6 +50,7 @@ class FrameHeader(Message, tag="frame", frozen=True, kw_only=True):
     width: int
     height: int
     codec: Literal["bgr24", "jpeg"] = "bgr24"
+    delay_ns: int = 0
 
 
 class CameraStatus(Message, tag="camera_status", frozen=True, kw_only=True):

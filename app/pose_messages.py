@@ -41,12 +41,14 @@ def pose_message(
     """The pose of a set, valid or not."""
     skew_ms = max((abs(s) for s in frames.skews_ns if s is not None), default=0) * 1e-6
     skeleton = result.skeleton
+    # Of a file that is played slower than it was filmed, the person's time is behind the clock's.
+    then = now - max((f.header.delay_ns for f in frames.frames if f is not None), default=0)
     if skeleton is None:
         return Pose(
             index=frames.index,
             time_ns=frames.time_ns,
             published_ns=now,
-            latency_ms=(now - frames.time_ns) * 1e-6,
+            latency_ms=(then - frames.time_ns) * 1e-6,
             valid=False,
             skew_ms=skew_ms,
         )
@@ -54,7 +56,7 @@ def pose_message(
         index=frames.index,
         time_ns=skeleton.time_ns,
         published_ns=now,
-        latency_ms=(now - skeleton.time_ns) * 1e-6,
+        latency_ms=(then - skeleton.time_ns) * 1e-6,
         valid=True,
         stage=skeleton.stage,
         root=None if skeleton.root is None else _triples(skeleton.root[None])[0],

@@ -14,6 +14,7 @@ from app.topics import Topic
 from capture.backoff import Backoff
 from capture.frozen import FrozenDetector
 from capture.grabber import Ended, Event, Failed, Grabber, Lost, Opened
+from capture.playback import PlaybackDelay
 from capture.sources import Picture, make_source, prepare_opencv
 from capture.status import StatusReporter
 from engines.errors import UserError
@@ -61,7 +62,9 @@ class CaptureLoop:
         # Rises with every start of this process, also over restarts of the machine's other parts.
         self._run = now_ns() // 1_000_000
         self._sequence = 0
-        self._source = make_source(camera)
+        numbers = {camera.id: n for n, camera in enumerate(context.spec.config.cameras)}
+        self._delay = PlaybackDelay(context.run_dir, numbers[camera.id])
+        self._source = make_source(camera, self._delay)
         self._grabber: Grabber | None = None
         self._hung: list[Grabber] = []
         self._overtaken_before = 0
@@ -125,7 +128,7 @@ class CaptureLoop:
             self._lose("the driver does not answer; unplug the camera and plug it in again")
             return
         if self._hung:  # the old source belongs to a thread that hangs
-            self._source = make_source(self._camera)
+            self._source = make_source(self._camera, self._delay)
         self._status.say("opening", self._source.name)
         self._silent_since_ns = now_ns()
         self._first_picture_ns = 0
@@ -210,6 +213,7 @@ class CaptureLoop:
             stamped_by=picture.stamped_by,
             width=width,
             height=height,
+            delay_ns=picture.delay_ns,
         )
         self._sequence += 1
         payload = picture.pixels.data.cast("B")

@@ -14,6 +14,7 @@ from app.config import (
 from app.config import (
     WebcamSource as WebcamConfig,
 )
+from capture.playback import PlaybackDelay
 from capture.sources.base import Picture, Source, SourceEndedError, SourceLostError
 from capture.sources.file import FileSource
 from capture.sources.opencv import prepare_opencv
@@ -31,13 +32,18 @@ __all__ = [
 ]
 
 
-def make_source(camera: CameraConfig) -> Source:
-    """The source that a camera's configuration names; it is not opened yet."""
+def make_source(camera: CameraConfig, delay: PlaybackDelay | None = None) -> Source:
+    """The source that a camera's configuration names; it is not opened yet.
+
+    Args:
+        camera: its configuration.
+        delay: that the files of a run share; None for one that is played alone.
+    """
     config = camera.source
     if isinstance(config, WebcamConfig):
         return WebcamSource(config)
     if isinstance(config, FileConfig):
-        return FileSource(config)
+        return FileSource(config, delay)
     if isinstance(config, StreamConfig):
         return StreamSource(config)
     return SyntheticSource(config)

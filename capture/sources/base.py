@@ -27,6 +27,7 @@ class Picture:
         stamped_by: who took that time.
         skipped: pictures since the last one that the source did not deliver (``source_drops``).
         lost: pictures since the last one that were taken and then lost: the sequence shows a gap.
+        delay_ns: so much later than ``capture_ns`` a file's picture was due; see ``FrameHeader``.
     """
 
     pixels: NDArray[np.uint8]
@@ -34,6 +35,7 @@ class Picture:
     stamped_by: StampedBy
     skipped: int = 0
     lost: int = 0
+    delay_ns: int = 0
 
 
 class SourceLostError(Exception):

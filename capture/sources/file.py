@@ -10,6 +10,7 @@ import cv2
 
 from app.clock import now_ns
 from app.config import FileSource as FileConfig
+from capture.playback import PlaybackDelay
 from capture.sources.base import (
     MAX_HEIGHT,
     MAX_WIDTH,
@@ -30,8 +31,11 @@ _OPTIONS: Final = (
     "mxf,nut,gif,av1,ivf,obu,wtv,dv,yuv4mpegpipe"
 )
 _THREADS: Final = 2
-_SHOW_AT_LEAST_EVERY_S: Final = 0.5
-_TELL_DELAY_S: Final = 2.0
+_SHOW_AT_LEAST_EVERY_S: Final = 0.25
+_TELL_DELAY_S: Final = 1.0
+_LARGEST_RISE_S: Final = 1.0  # a file that hung for long is not waited for, it jumps on
+_SLOW_MOTION_NS: Final = 2_000_000_000
+_WAIT_S: Final = 0.02
 _SEEK_FROM_S: Final = 2.0
 _PLAUSIBLE_FPS: Final = 240.0
 _SEEK_SHORT_BY_S: Final = 1.0
@@ -42,22 +46,27 @@ class FileSource(Source):
     """Pictures of a video file, timed by their own stamps from the epoch of the run.
 
     A picture of file time t is taken at ``epoch + t − start_s``. Paced in real time it is given
-    out then; where decoding is late, pictures are passed over until it is in time again (at least
-    one each half second is still shown). Paced as consumed, all pictures are given out at once.
-    Where the file loops, time goes on.
+    out then; where decoding is late, pictures are passed over until it is in time again. Where
+    that does not help within a quarter of a second, the run's files are all played slower, in step
+    (``capture.playback``). Paced as consumed, all pictures are given out at once. Where the file
+    loops, time goes on.
     """
 
     waits_for_run = True
     watch_frozen = False
     silence_s = None
 
-    def __init__(self, config: FileConfig) -> None:
+    def __init__(self, config: FileConfig, delay: PlaybackDelay | None = None) -> None:
         """Takes the settings; nothing is opened.
 
         Args:
             config: its settings.
+            delay: that the files of a run share; None for one that is played alone.
         """
         self._config = config
+        self._delay = delay
+        self._delay_ns = 0
+        self._slower_ns = -_SLOW_MOTION_NS
         self.name = config.path.name
         self._capture: cv2.VideoCapture | None = None
         self._clock = FileClock(30.0, config.start_s)
@@ -114,7 +123,7 @@ class FileSource(Source):
         self._shown_ns = now_ns()
         if self._config.pace == "as_consumed" or self._capture is None:
             return
-        late_s = (now_ns() - epoch_ns) / 1e9
+        late_s = (now_ns() - epoch_ns - self._shared_delay_ns()) / 1e9
         self._joined_late = late_s > _SEEK_FROM_S
         loops_s = 0.0
         if not self._joined_late:
@@ -166,13 +175,9 @@ class FileSource(Source):
                 continue
             self._in_range += 1
             due_ns = self._epoch_ns + round(seconds * 1e9)
-            if self._config.pace == "real_time":
-                late_s = (now_ns() - due_ns) / 1e9
-                unseen_s = (now_ns() - self._shown_ns) / 1e9
-                # Later than one interval: the next picture is due already.
-                if late_s > self._clock.interval_s and unseen_s < _SHOW_AT_LEAST_EVERY_S:
-                    skipped += 1
-                    continue
+            if self._config.pace == "real_time" and self._pass_over(due_ns):
+                skipped += 1
+                continue
             # Decoded before the wait, so that the picture leaves at its time and not after it.
             done, pixels = capture.retrieve()
             if not done or pixels is None:
@@ -180,11 +185,13 @@ class FileSource(Source):
                 continue
             pixels = as_bgr(pixels, str(self._config.path))
             if self._config.pace == "real_time":
-                if stop.wait(max(0.0, (due_ns - now_ns()) / 1e9)):
+                if self._wait_until(due_ns, stop):
                     break
                 self._shown_ns = now_ns()
                 self._note_delay((self._shown_ns - due_ns) / 1e9)
-            return Picture(pixels, due_ns, "file", skipped=skipped)
+            return Picture(
+                pixels, due_ns, "file", skipped=skipped, delay_ns=self._shared_delay_ns()
+            )
         raise SourceEndedError
 
     def close(self) -> None:
@@ -193,13 +200,43 @@ class FileSource(Source):
             self._capture.release()
             self._capture = None
 
+    def _shared_delay_ns(self) -> int:
+        """What all files wait, at present; notes when it has grown."""
+        delay_ns = 0 if self._delay is None else self._delay.delay_ns
+        if delay_ns > self._delay_ns:
+            self._delay_ns, self._slower_ns = delay_ns, now_ns()
+        return delay_ns
+
+    def _pass_over(self, due_ns: int) -> bool:
+        """Whether a picture is so late that a newer one is better."""
+        late_ns = now_ns() - due_ns - self._shared_delay_ns()
+        # Not later than one interval: the next picture is not due yet.
+        if late_ns <= self._clock.interval_s * 1e9:
+            return False
+        slow_motion = now_ns() - self._slower_ns < _SLOW_MOTION_NS
+        unseen_s = (now_ns() - self._shown_ns) / 1e9
+        if not slow_motion and unseen_s < _SHOW_AT_LEAST_EVERY_S:
+            return True
+        if self._delay is not None:
+            self._delay.raise_to(self._delay_ns + min(late_ns, round(_LARGEST_RISE_S * 1e9)))
+        return False
+
+    def _wait_until(self, due_ns: int, stop: threading.Event) -> bool:
+        """Waits for a picture's time, which may move on meanwhile; True where it was stopped."""
+        while (left_ns := due_ns + self._shared_delay_ns() - now_ns()) > 0:
+            # In short steps only where other files may make it wait for longer.
+            left_s = left_ns / 1e9
+            if stop.wait(left_s if self._delay is None else min(left_s, _WAIT_S)):
+                return True
+        return stop.is_set()
+
     def _note_delay(self, late_s: float) -> None:
         if late_s < _TELL_DELAY_S:
             self.hint = ""
             return
         self.hint = (
-            f"{late_s:.0f} s behind, because this machine cannot decode it at its own rate; use a "
-            "smaller file or 'pace: as_consumed'"
+            "played slower than it was filmed: this machine cannot decode the run's files at "
+            "their own rate; use smaller files or 'pace: as_consumed'"
         )
 
     def _at_end(self) -> cv2.VideoCapture:
