@@ -271,7 +271,7 @@ def _close(
     console.print(f"ended: {outcome.reason}")
     status = outcome.pipeline
     if status is not None:
-        report = make_report(status, errors, calibrated)
+        report = make_report(status, errors, calibrated, outcome.rig)
         if spec.mode != "replay":
             print_report(console, report, status)
         if report_path is not None:

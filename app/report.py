@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.evaluation import CalibratedErrors, PoseErrors
-from app.messages import PipelineStatus
+from app.messages import PipelineStatus, RigUpdate
 from app.status_view import camera_table
 from engines.errors import UserError
 
@@ -41,6 +41,16 @@ class CalibratedReport(msgspec.Struct, frozen=True):
     pa_mpjpe_mm: float
 
 
+class RigReport(msgspec.Struct, frozen=True):
+    """The last word on where the cameras are; see ``app.messages.RigUpdate``."""
+
+    quality: str
+    expected_error_mm: float | None
+    reason: str
+    warnings: tuple[str, ...]
+    moved: tuple[str, ...]
+
+
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a run came to; the errors are there only for clips with ground truth."""
 
@@ -56,12 +66,14 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     mpjpe_mm: float | None = None
     pa_mpjpe_mm: float | None = None
     calibrated: CalibratedReport | None = None
+    rig: RigReport | None = None
 
 
 def make_report(
     status: PipelineStatus,
     errors: PoseErrors | None,
     calibrated: CalibratedErrors | None = None,
+    rig: RigUpdate | None = None,
 ) -> Report:
     """Puts the final figures of a run together."""
     return Report(
@@ -87,6 +99,7 @@ def make_report(
         mpjpe_mm=round(errors.mpjpe_mm, 2) if errors is not None else None,
         pa_mpjpe_mm=round(errors.pa_mpjpe_mm, 2) if errors is not None else None,
         calibrated=None if calibrated is None else _calibrated(calibrated),
+        rig=None if rig is None else _rig(rig),
     )
 
 
@@ -97,6 +110,17 @@ def _calibrated(found: CalibratedErrors) -> CalibratedReport:
         errors.poses,
         round(errors.mpjpe_mm, 2),
         round(errors.pa_mpjpe_mm, 2),
+    )
+
+
+def _rig(update: RigUpdate) -> RigReport:
+    error = update.expected_error_mm
+    return RigReport(
+        update.quality,
+        None if error is None else round(error, 1),
+        update.reason,
+        update.warnings,
+        update.moved,
     )
 
 
@@ -130,6 +154,11 @@ def print_report(console: Console, report: Report, status: PipelineStatus) -> No
     if found is not None:
         errors = f"MPJPE {found.mpjpe_mm:.1f} mm, PA-MPJPE {found.pa_mpjpe_mm:.1f} mm"
         table.add_row("calibrated", f"{errors}, cameras found at {found.found_s:.1f} s")
+    if report.rig is not None:
+        error = report.rig.expected_error_mm
+        expected = "" if error is None else f", {error:.0f} mm to be expected"
+        why = f" ({report.rig.reason})" if report.rig.reason else ""
+        table.add_row("cameras", f"{report.rig.quality}{expected}{why}")
     table.add_row("front end", report.front_end)
     table.add_row("lifter", f"{report.lifter} on {report.engine}")
     stages = "  ".join(f"{name} {ms:.1f}" for name, ms in report.stages_ms.items())

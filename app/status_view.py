@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.messages import CameraStat
+from app.messages import CameraStat, RigUpdate
 from app.supervisor import Progress
 
 _PLAIN_EVERY_S = 5.0
@@ -49,6 +49,7 @@ class StatusView:
         self._warned: set[str] = set()
         self._stopped_recording = ""
         self._restarts: dict[str, int] = {}
+        self._rig_said: tuple[str, tuple[str, ...]] = ("", ())
 
     def __enter__(self) -> StatusView:
         if self._console.is_terminal:
@@ -96,6 +97,13 @@ class StatusView:
         if recorder and recorder != self._stopped_recording:
             self._stopped_recording = recorder
             self._console.print(f"recorder: {recorder}", markup=False)
+        rig = progress.rig
+        if rig is not None and (rig.moved or rig.warnings):
+            said = (rig.reason if rig.moved else "", rig.warnings)
+            if said != self._rig_said:
+                self._rig_said = said
+                for line in (*filter(None, said[:1]), *said[1]):
+                    self._console.print(f"cameras: {line}", markup=False)
         for row in progress.health.processes:
             if row.restarts > self._restarts.get(row.process, 0):
                 self._restarts[row.process] = row.restarts
@@ -112,10 +120,19 @@ def _headline(progress: Progress) -> Text:
     present = sum(c.state == "streaming" for c in status.cameras)
     text.append(f"  views {present}/{len(status.cameras)}")
     text.append(f"  person in {status.completeness:.0%} of sets")
+    if progress.rig is not None:
+        text.append(f"  cameras {rig_words(progress.rig)}")
     if progress.recorder is not None and progress.recorder.recording:
         size = progress.recorder.bytes / 1e6
         text.append(f"  ● {progress.recorder.path} {size:.1f} MB", "red")
     return text
+
+
+def rig_words(update: RigUpdate) -> str:
+    """The found cameras' quality: one word, and the joint error to be expected of them."""
+    if update.expected_error_mm is None:
+        return update.quality
+    return f"{update.quality}, {update.expected_error_mm:.0f} mm"
 
 
 def _render(progress: Progress) -> Group:
@@ -138,6 +155,10 @@ def _render(progress: Progress) -> Group:
             style = _STATE_STYLE.get(row.state, "")
             again = f"restarted {row.restarts}×" if row.restarts else ""
             troubled.add_row(row.process, Text(row.state, style), again, row.detail)
+    if progress.rig is not None:
+        for line in (progress.rig.reason, *progress.rig.warnings):
+            if line:
+                troubled.add_row("cameras", Text(progress.rig.quality, "yellow"), "", line)
     if progress.recorder is not None and progress.recorder.detail:
         troubled.add_row("recorder", Text("stopped", "red"), "", progress.recorder.detail)
     if troubled.row_count:

@@ -20,6 +20,7 @@ from app.messages import (
     PipelineStatus,
     Pose,
     RecorderStatus,
+    RigUpdate,
     RunState,
 )
 from app.process_table import process_table
@@ -49,6 +50,7 @@ class Progress:
     health: Health
     pipeline: PipelineStatus | None
     recorder: RecorderStatus | None
+    rig: RigUpdate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class RunOutcome:
         recorder: the recorder's last word.
         interrupted: ended by Ctrl-C or a termination signal.
         failures: one line for each process that gave up on the way.
+        rig: the last word on where the cameras are; None where they were not looked for.
     """
 
     reason: str
@@ -70,6 +73,7 @@ class RunOutcome:
     recorder: RecorderStatus | None
     interrupted: bool
     failures: tuple[str, ...] = ()
+    rig: RigUpdate | None = None
 
 
 class Supervisor:
@@ -105,6 +109,7 @@ class Supervisor:
         self._heartbeats = Subscriber[Heartbeat](run_dir, Topic.HEARTBEAT, names)
         self._statuses = Subscriber[PipelineStatus](run_dir, Topic.PIPELINE_STATUS)
         self._recorder_statuses = Subscriber[RecorderStatus](run_dir, Topic.RECORDER_STATUS)
+        self._rigs = Subscriber[RigUpdate](run_dir, Topic.RIG)
         self._commands = Subscriber[Command](run_dir, Topic.COMMANDS, ("viewer",))
         self._poses = Subscriber[Pose](run_dir, Topic.POSES) if on_pose is not None else None
         self._interrupted = threading.Event()
@@ -114,6 +119,7 @@ class Supervisor:
         self._began_ns = now_ns()
         self._pipeline: PipelineStatus | None = None
         self._recorder: RecorderStatus | None = None
+        self._rig: RigUpdate | None = None
         self._next_state_ns = self._next_health_ns = 0
 
     def run(self) -> RunOutcome:
@@ -144,6 +150,7 @@ class Supervisor:
                 for row in self._rows
                 if row.outcome == "failed"
             ),
+            self._rig,
         )
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
@@ -181,6 +188,8 @@ class Supervisor:
             self._pipeline = status.message
         for recorder in self._recorder_statuses.drain():
             self._recorder = recorder.message
+        for rig in self._rigs.drain():
+            self._rig = rig.message
         for command in self._commands.drain():
             self._quit = self._quit or command.message.action == "quit"
         if self._poses is not None and self._on_pose is not None:
@@ -204,6 +213,7 @@ class Supervisor:
                     self._health_message(),
                     self._pipeline,
                     self._recorder,
+                    self._rig,
                 )
             )
 
@@ -279,6 +289,7 @@ class Supervisor:
             self._heartbeats,
             self._statuses,
             self._recorder_statuses,
+            self._rigs,
             self._commands,
             self._poses,
         ):
