@@ -38,7 +38,7 @@ _SIZES_SETS: Final = 30
 _FIRST_PAUSE_S: Final = 1.0
 _PAUSE_SHARE: Final = 0.3
 """Of the motion seen so far: the more there is, the less a moment adds."""
-_REST: Final = 2.0
+_REST: Final = 3.0
 """It rests so many times as long as it worked: the cores belong to the live pipeline."""
 _WORSE: Final = 1.15
 _STUBBORN: Final = 3

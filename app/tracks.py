@@ -9,6 +9,7 @@ the few milliseconds to the common time.
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ next one it is held, where the gap is too long)."""
 MAX_CONTEXT_AGE_S = 0.2
 """A picture's image context stands for instants no further away than this."""
 _SPEED_SPAN_S = 0.12
+_REACH_NS = round((MAX_GAP_S + 2 * _SPEED_SPAN_S) * 1e9)
 
 
 class JointTrack:
@@ -89,9 +91,13 @@ class JointTrack:
             return out
         # Seconds relative to the newest instant: float32 would not hold nanoseconds.
         origin = int(times_ns[-1])
-        seen_s = np.asarray((np.fromiter(self._times, np.int64) - origin) * 1e-9, np.float64)
+        # Older sightings are too far away to be used, whatever came after them.
+        oldest_ns = int(times_ns[0]) - _REACH_NS
+        first = min(sum(time < oldest_ns for time in self._times), len(self._times) - 1)
+        times = np.fromiter(islice(self._times, first, None), np.int64)
+        seen_s = np.asarray((times - origin) * 1e-9, np.float64)
         wanted_s = (times_ns - origin) * 1e-9
-        joints = np.stack(self._joints)
+        joints = np.stack(list(islice(self._joints, first, None)))
         known = joints[..., 2] > 0  # (N, 17)
         count = len(seen_s)
         index = np.arange(count)[:, None]
