@@ -100,7 +100,7 @@ def test_the_benchmark_reports_every_engine(tmp_path: Path) -> None:
 def test_the_benchmark_names_unknown_networks(tmp_path: Path) -> None:
     done = run("tools.bench", "engines", "--network", "resnet", cache=tmp_path)
     assert done.returncode == 2
-    assert "unknown network 'resnet' (known: lifter, " in done.stderr
+    assert "unknown network 'resnet' (known: detector, " in done.stderr
 
 
 def test_half_precision_is_exported_once_and_again_when_the_network_changes(

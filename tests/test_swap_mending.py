@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.skeleton import JOINT_COUNT, LEFT_JOINTS, MIRROR, RIGHT_JOINTS
-from engines.swap_mending import ARMS, GROUPS, LEGS, SwapMender
+from engines.swap_mending import ARMS, GROUPS, LEGS, SwapMender, exchanged
 
 Array = npt.NDArray[np.floating]
 VIEWS = 4
@@ -278,3 +278,16 @@ def test_a_view_forgets_its_state_after_a_long_absence() -> None:
 def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected keypoints"):
         SwapMender(2).mend(np.zeros(shape, np.float32), None)
+
+
+def test_whatever_belongs_to_joints_changes_places_with_them() -> None:
+    swapped = np.array([[True, False], [False, True], [True, True]])
+    keypoints = np.random.default_rng(0).uniform(0, 1, (3, 17, 3)).astype(np.float32)
+    features = np.repeat(keypoints[..., :1], 64, axis=2)
+    moved = exchanged(keypoints, swapped)
+    np.testing.assert_array_equal(exchanged(features, swapped)[..., 5], moved[..., 0])
+    np.testing.assert_array_equal(exchanged(moved, swapped), keypoints)
+    assert (moved[0, 11:14] == keypoints[0, 14:17]).all()
+    assert (moved[0, 1:7] == keypoints[0, 1:7]).all()
+    assert (moved[1, 1:4] == keypoints[1, 4:7]).all()
+    assert (moved[:, 7:11] == keypoints[:, 7:11]).all()

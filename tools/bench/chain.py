@@ -25,7 +25,7 @@ from tools.bench.engine_candidates import exports
 from tools.bench.sample_networks import make_sample
 
 FULL_SIZE: Final = ("yolov3", "cpn50-384x288", "dsvtformer")
-LIGHT: Final = ("light-detector", "light-cpn", "lifter")
+LIGHT: Final = ("detector", "pose2d", "lifter")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
@@ -18,7 +16,6 @@ import psutil
 import torch
 import typer
 from rich.console import Console
-from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from engines.backends.base import Array
@@ -29,11 +26,12 @@ from engines.errors import UserError
 from engines.networks.catalog import NAMES
 from engines.networks.engine_network import MAX_VIEWS, EngineNetwork
 from tools.bench.engine_candidates import Candidate, open_all, sample_inputs
-from tools.bench.sample_networks import make_sample
+from tools.bench.engine_report import EngineFigures, EngineReport, show
+from tools.bench.sample_networks import SHIPPED, make_sample
 
 USUAL: Final = (
-    "light-detector",
-    "light-cpn",
+    "detector",
+    "pose2d",
     "lifter",
     "yolov3-tiny",
     "cpn50-256x192",
@@ -41,55 +39,8 @@ USUAL: Final = (
 )
 """What is measured unless networks are named; the larger ones take minutes on a CPU."""
 
-CHAIN: Final = ("light-detector", "light-cpn", "lifter")
+CHAIN: Final = ("detector", "pose2d", "lifter")
 """What one set of a live run on a CPU costs at most, when every view is detected in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineFigures:
-    """One network on one engine.
-
-    Attributes:
-        network: its name.
-        engine: the engine's own line.
-        precision: of the inside.
-        views: views in a run.
-        ms: median of a run.
-        ms_best: the fastest run.
-        sets_per_second: from the median.
-        gmac: billions of multiplications a run.
-        memory_mb: by how much loading and one run made the process grow, or CUDA memory taken.
-        against_torch: how many times as fast as torch eager.
-        difference: largest difference from torch float32.
-        difference_relative: the same over the largest value of that output.
-    """
-
-    network: str
-    engine: str
-    precision: str
-    views: int
-    ms: float
-    ms_best: float
-    sets_per_second: float
-    gmac: float
-    memory_mb: float
-    against_torch: float
-    difference: float
-    difference_relative: float
-
-
-@dataclass(frozen=True, slots=True)
-class EngineReport:
-    """Everything that was measured, and on what."""
-
-    machine: str
-    versions: str
-    when: str
-    threads: int
-    load: float
-    figures: list[EngineFigures]
-    chain_ms: float | None
-    missing: list[str]
 
 
 def measure(
@@ -129,7 +80,7 @@ def measure(
                 chain[name] = partial(candidate.backend.run, inputs)
             else:
                 candidate.backend.close()
-    chain_ms = _chain(list(chain.values()), repeats) if set(chain) == set(CHAIN) else None
+    whole = _chain(list(chain.values()), repeats) if set(chain) == set(CHAIN) else (None, None)
     return EngineReport(
         machine=_machine(),
         versions=f"Python {platform.python_version()}, torch {torch.__version__}",
@@ -137,7 +88,9 @@ def measure(
         threads=threads,
         load=psutil.getloadavg()[0],
         figures=figures,
-        chain_ms=chain_ms,
+        chain=list(CHAIN),
+        chain_ms=whole[0],
+        chain_cpu_ms=whole[1],
         missing=_missing(),
     )
 
@@ -152,21 +105,23 @@ def _compare(
 ) -> list[EngineFigures]:
     reference = candidates[0].backend.run(inputs)
     times: list[list[float]] = [[] for _ in candidates]
+    used: list[list[float]] = [[] for _ in candidates]
     for _ in range(repeats):
-        for candidate, own in zip(candidates, times, strict=True):
-            start = time.perf_counter()
+        for candidate, own, cpu in zip(candidates, times, used, strict=True):
+            start, busy = time.perf_counter(), time.process_time()
             candidate.backend.run(inputs)
             own.append(1e3 * (time.perf_counter() - start))
+            cpu.append(1e3 * (time.process_time() - busy))
     gmac = _gmac(network, inputs)
-    eager = statistics.median(times[0])
+    eager, eager_cpu = statistics.median(times[0]), statistics.median(used[0])
     rows: list[EngineFigures] = []
-    for candidate, own in zip(candidates, times, strict=True):
+    for candidate, own, cpu in zip(candidates, times, used, strict=True):
         found = candidate.backend.run(inputs)
         gaps = {key: _gap(found[key], value) for key, value in reference.items()}
         scales = {
             key: max(1e-9, _gap(value, np.zeros_like(value))) for key, value in reference.items()
         }
-        median = statistics.median(own)
+        median, cpu_median = statistics.median(own), statistics.median(cpu)
         rows.append(
             EngineFigures(
                 network=name,
@@ -175,10 +130,12 @@ def _compare(
                 views=views,
                 ms=median,
                 ms_best=min(own),
+                cpu_ms=cpu_median,
                 sets_per_second=1e3 / median,
                 gmac=gmac,
                 memory_mb=candidate.memory_mb,
                 against_torch=eager / median,
+                cpu_against_torch=eager_cpu / max(1e-6, cpu_median),
                 difference=max(gaps.values()),
                 difference_relative=max(gaps[key] / scales[key] for key in gaps),
             )
@@ -198,14 +155,17 @@ def _gmac(network: EngineNetwork, inputs: dict[str, Array]) -> float:
     return float(counter.get_total_flops()) / 2e9
 
 
-def _chain(steps: list[Callable[[], object]], repeats: int) -> float:
+def _chain(steps: list[Callable[[], object]], repeats: int) -> tuple[float, float]:
+    """Medians of milliseconds, and of milliseconds of processor time, of all steps in a row."""
     times: list[float] = []
+    used: list[float] = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         for step in steps:
             step()
         times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
+        used.append(1e3 * (time.process_time() - busy))
+    return statistics.median(times), statistics.median(used)
 
 
 def _machine() -> str:
@@ -240,56 +200,12 @@ def engines(
     """Measure every network on every engine present: time, size, memory, exactness."""
     names = network or list(USUAL)
     for name in names:
-        if name != "lifter" and name not in NAMES:
-            raise UserError(f"unknown network '{name}' (known: lifter, {', '.join(NAMES)})")
+        if name not in SHIPPED and name not in NAMES:
+            known = ", ".join((*SHIPPED, *NAMES))
+            raise UserError(f"unknown network '{name}' (known: {known})")
     console = Console(stderr=True)
     with console.status("measuring") as status:
         report = measure(names, views, repeats, threads or default_threads(), status.update)
-    _print(report)
+    show(report)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
-
-
-def _print(report: EngineReport) -> None:
-    table = Table(title=f"{report.machine}, {report.when}, load {report.load:.1f}")
-    for column in ("network", "engine"):
-        table.add_column(column, no_wrap=True)
-    for column in ("ms (best)", "sets/s", "GMAC", "MB", "×torch", "diff."):
-        table.add_column(column, justify="right", no_wrap=True)
-    engines = {row.engine: _label(row) for row in report.figures}
-    last = ""
-    for row in report.figures:
-        if row.network != last:
-            table.add_section()
-        table.add_row(
-            row.network if row.network != last else "",
-            engines[row.engine],
-            f"{row.ms:.1f} ({row.ms_best:.1f})",
-            f"{row.sets_per_second:.0f}",
-            f"{row.gmac:.2f}",
-            f"{row.memory_mb:.0f}",
-            f"{row.against_torch:.2f}",
-            f"{row.difference_relative:.0e}",
-        )
-        last = row.network
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
-    console.print(table)
-    for engine, label in engines.items():
-        console.print(f"{label}: {engine}", markup=False)
-    console.print("diff.: largest difference from torch float32 over the largest value")
-    if report.chain_ms is not None:
-        names = " + ".join(CHAIN)
-        console.print(f"{names}, one after the other: {report.chain_ms:.1f} ms", markup=False)
-    console.print(f"not on this machine: {'; '.join(report.missing)}", markup=False)
-
-
-def _label(row: EngineFigures) -> str:
-    """A short name of an engine, e.g. ``onnxruntime cpu``."""
-    parts = [part.strip() for part in row.engine.split(",")]
-    name = parts[0].rsplit(" ", 1)[0].lower().replace(" ", "")
-    place = "cpu" if parts[1] == "CPU" else "gpu"
-    if "provider" in parts[1]:
-        place = parts[1].removesuffix(" provider")
-    if name == "torch":
-        place += "" if "channels last" in row.engine else " eager"
-    return f"{name} {place}" + (" fp16" if row.precision == "fp16" else "")

@@ -6,26 +6,35 @@ otherwise everything would fade to zero, and all engines would agree.
 
 from __future__ import annotations
 
-import json
+from typing import Final
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from engines.model_files import SHIPPED_FOLDER
-from engines.networks.catalog import build, build_named, fill
+from engines.networks.catalog import build_named, load_network
 from engines.networks.darknet import ConvolutionLayer, Darknet
 from engines.networks.engine_network import EngineNetwork
 
+SHIPPED: Final = {
+    "detector": "light-detector",
+    "pose2d": "light-cpn-192x144",
+    "lifter": "rig-lifter",
+}
+"""Names of the networks that ship, and what stands in, with random weights, where one does not."""
+
 
 def make_sample(name: str) -> EngineNetwork:
-    """A network of the catalogue, or ``lifter`` for the shipped one, in evaluation mode.
+    """A network of the catalogue, or one of ``SHIPPED``, in evaluation mode.
 
     Raises:
         UserError: there is no such network.
     """
-    if name == "lifter":
-        return _shipped_lifter()
+    if name in SHIPPED:
+        weights = SHIPPED_FOLDER / f"{name}.safetensors"
+        if weights.is_file():
+            return load_network(weights)
+        name = SHIPPED[name]
     torch.manual_seed(0)
     return enliven(build_named(name))
 
@@ -59,13 +68,3 @@ def _tame(network: Darknet, images: torch.Tensor) -> None:
         ]
         for convolution, size in zip(last, sizes, strict=True):
             convolution.weight /= size
-
-
-def _shipped_lifter() -> EngineNetwork:
-    card = json.loads((SHIPPED_FOLDER / "lifter.json").read_text(encoding="utf-8"))
-    network = build("rig_lifter", {**card["network"], "context": False})
-    weights = SHIPPED_FOLDER / "lifter.safetensors"
-    if weights.is_file():
-        fill(network, load_file(weights), weights)
-        return network
-    return enliven(network)
