@@ -77,7 +77,7 @@ def test_both_files_give_the_same_and_say_the_same(folder: Path, stem: str) -> N
     }
     one, other = (backend.run(inputs) for backend in backends)
     for name, value in one.items():
-        assert np.abs(value - other[name]).max() < 1e-3
+        assert float(np.abs(np.subtract(value, other[name])).max()) < 1e-3
     for key in ("dsvt.weights", "dsvt.name", "dsvt.kind"):
         assert backends[0].metadata[key] == backends[1].metadata[key] != ""
 
