@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from app.rig_trust import RigWatch
 from engines.rig.estimator import RigEstimator
-from engines.rig.monitor import RigMonitor, exchanged_cameras
+from engines.rig.monitor import exchanged_cameras
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import KnownCamera, Observation, Rig
 from tools.rig.bench import Bench, calibrate, say
@@ -99,7 +100,7 @@ def bumps(bench: Bench, seeds: range) -> dict[str, float]:
         "noticed within 3 s": len(inside),
         "noticed after s, median": float(np.median(noticed)),
         "sets wrongly called moved": wrong,
-        "found again": sum(np.isfinite(back)),
+        "found again": int(np.isfinite(back).sum()),
         "found again, rotation error deg, median": float(np.median(back)),
         "exchanged cameras told": exchanged,
         "exchanged cameras tried": exchanged_of,
@@ -114,14 +115,13 @@ def _sees(take: Take, view: int) -> bool:
 
 def _watch(rig: Rig, take: Take, sets: list[Observation], bump: Bump) -> tuple[float, int]:
     """Seconds until the bump is noticed (infinite: never), and false alarms before it."""
-    monitor = RigMonitor(cameras_of(rig), np.array([c.aspect for c in take.cameras]))
+    watch = RigWatch(cameras_of(rig), np.array([c.aspect for c in take.cameras]))
     false = 0
     for observation in sets[::3]:
-        check = monitor.observe(observation)
-        alarm = bool(check.moved) or check.lost
-        if alarm and observation.time_s < bump.at_s:
+        moved = watch.look(observation)
+        if moved is not None and observation.time_s < bump.at_s:
             false += 1
-        elif alarm and (bump.view in check.moved or check.lost):
+        elif moved is not None and bump.view in moved:
             return observation.time_s - bump.at_s, false
     return np.inf, false
 
