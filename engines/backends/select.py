@@ -50,12 +50,13 @@ def open_backend(
     if engine == "auto":
         missing = tensorrt_obstacle()
         if missing is None:
-            from engines.backends.tensorrt_backend import TensorRtBackend
-
-            built = TensorRtBackend.if_built(export_of(onnx, precision))
+            missing = "no engine has been built for this network: run python -m tools.build_engines"
+            try:
+                built = _built_engine(export_of(onnx, precision))
+            except UserError as error:  # e.g. TensorRT's libraries do not load
+                built, missing = None, str(error)
             if built is not None:
                 return built
-            missing = "no engine has been built for this network: run python -m tools.build_engines"
         _log.info("%s: not on TensorRT (%s)", path.name, missing)
         if find_gpu() is not None and "cuda" in available_providers():
             half = export_of(onnx, precision)
@@ -63,6 +64,12 @@ def open_backend(
     elif engine != "onnxruntime":
         raise UserError(f"unknown engine '{engine}' (known: auto, onnxruntime, torch, tensorrt)")
     return OnnxRuntimeBackend(onnx, threads)
+
+
+def _built_engine(onnx: Path) -> DescribedBackend | None:
+    from engines.backends.tensorrt_backend import TensorRtBackend
+
+    return TensorRtBackend.if_built(onnx)
 
 
 def _open_torch(path: Path, threads: int | None) -> DescribedBackend:

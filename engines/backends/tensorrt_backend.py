@@ -246,6 +246,8 @@ class TensorRtBackend:
 
 def _stored(network: Path) -> StoredEngine | None:
     load_tensorrt()
+    if not network.is_file():  # the export in this precision is made when its engine is built
+        return None
     content, metadata = read_network(network)
     key = engine_key(content, metadata.get("dsvt.precision", "fp32"))
     return tensorrt_cache.find(network, key)
