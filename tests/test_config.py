@@ -52,6 +52,19 @@ def test_a_good_file_is_read_and_paths_are_relative_to_it(tmp_path: Path) -> Non
     assert config.lifter.weights.is_absolute()
 
 
+def test_networks_are_names_or_files_beside_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD)
+    default = load_config(path).front_end
+    assert (default.detector, default.pose) == ("shipped", "shipped")
+    path.write_text(GOOD.replace("kind: blazepose", "detector: yolov3\n  pose: mine/cpn.onnx"))
+    chosen = load_config(path).front_end
+    assert chosen.detector == "yolov3"
+    assert chosen.pose == str(tmp_path / "mine" / "cpn.onnx")
+    path.write_text(GOOD + "  pose: weights/pose2d.onnx\n")
+    assert load_config(path).front_end.pose == str(CONFIGS.parent / "weights" / "pose2d.onnx")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
