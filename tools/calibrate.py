@@ -17,6 +17,7 @@ from engines.rig.estimator import RigEstimator
 from engines.rig.exchange import FORMATS, load_rig, match_cameras, save_rig
 from engines.rig.priors import focal_of_fov
 from engines.rig.types import KnownCamera, RigResult
+from tools.rig.compare import compare_rigs, difference_lines
 from tools.rig.lifting import lift_take, open_lifter
 from tools.rig.report import report_lines, reproject, write_report
 from tools.rig.takes import SeenTake, read_recording, read_videos
@@ -146,6 +147,7 @@ def main() -> int:
     )
     parser.add_argument("--intrinsics", type=Path, help="rig file whose lenses are known")
     parser.add_argument("--fixed", type=Path, help="rig file whose cameras have not moved")
+    parser.add_argument("--compare", type=Path, help="a rig file to say the difference from")
     parser.add_argument("--weights", type=Path, default=Path("weights/lifter.onnx"))
     parser.add_argument("--front-end", choices=("blazepose", "yolo_cpn"), default="blazepose")
     parser.add_argument("--rate", type=float, default=30.0, help="most sets a second of videos")
@@ -168,6 +170,10 @@ def main() -> int:
             for path in write_report(args.report, result, take, looked):
                 print(f"wrote {path}")
         print("\n".join(report_lines(result, take, looked)))
+        if args.compare is not None:
+            other = match_cameras(load_rig(args.compare)[0], take.ids, str(args.compare))
+            difference = compare_rigs(result.rig, other)
+            print("\n".join(difference_lines(difference, str(args.compare))))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

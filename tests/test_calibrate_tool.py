@@ -1,0 +1,172 @@
+"""``python -m tools.calibrate``: from a recording to a rig file, a report and a picture."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.clock import now_ns, take_anchor
+from app.config import AppConfig, CameraConfig, FrontEndConfig, SyntheticSource
+from app.messages import Joints2D, View
+from app.recording.durable_file import DurableFile
+from app.recording.writer import RecordingHead, RecordingWriter
+from app.run_spec import RunSpec
+from app.topics import Topic
+from engines.errors import UserError
+from engines.rig.exchange import load_rig, match_cameras, save_rig
+from engines.rig.types import Rig
+from engines.rig.world import move_rig
+from tests.rig_scenes import STATURE_M, Scene, SceneOptions, make_scene
+from tools.rig.compare import compare_rigs
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _record(scene: Scene, path: Path) -> Path:
+    """What the live application would have recorded of a scene."""
+    config = AppConfig(
+        cameras=[
+            CameraConfig(id=name, source=SyntheticSource(kind="synthetic")) for name in scene.ids
+        ],
+        body_height_m=STATURE_M,
+        front_end=FrontEndConfig(kind="yolo_cpn"),
+    )
+    head = RecordingHead(RunSpec(mode="live", config=config), take_anchor(), now_ns())
+    file = DurableFile(path)
+    writer = RecordingWriter(file, head)
+    for row in range(0, len(scene.times), 2):
+        time_ns = head.epoch_ns + round(float(scene.times[row]) * 1e9)
+        message = Joints2D(index=row, time_ns=time_ns, views=_views(scene, row, time_ns))
+        writer.add(Topic.JOINTS2D, message, time_ns)
+    writer.finish()
+    file.close()
+    return path
+
+
+def _views(scene: Scene, row: int, time_ns: int) -> tuple[View | None, ...]:
+    views: list[View | None] = []
+    for v, (width, height) in enumerate(scene.sizes):
+        seen = scene.keypoints[row, v]
+        if not (seen[:, 2] > 0).any():
+            views.append(None)
+            continue
+        pixels = (seen[:, :2] + [1.0, height / width]) * width / 2
+        views.append(
+            View(
+                camera=scene.ids[v],
+                sequence=row,
+                capture_ns=time_ns,
+                skew_ms=0.0,
+                width=width,
+                height=height,
+                keypoints=tuple(
+                    (float(x), float(y), float(c))
+                    for (x, y), c in zip(pixels, seen[:, 2], strict=True)
+                ),
+            )
+        )
+    return tuple(views)
+
+
+def _calibrate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tools.calibrate", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    return make_scene(SceneOptions(seed=1, seconds=9, k1=0.02))
+
+
+@pytest.fixture(scope="module")
+def take(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _record(scene, tmp_path_factory.mktemp("take") / "take.mcap")
+
+
+def _named(scene: Scene, path: Path) -> Rig:
+    return match_cameras(load_rig(path)[0], scene.ids, str(path))
+
+
+def test_a_recording_gives_a_rig_a_report_and_a_picture(
+    scene: Scene, take: Path, tmp_path: Path
+) -> None:
+    truth = tmp_path / "truth.json"
+    save_rig(scene.rig(), truth)
+    out, folder = tmp_path / "Calib.toml", tmp_path / "report"
+    done = _calibrate(take, "--out", out, "--report", folder, "--compare", truth)
+    assert done.returncode == 0, done.stderr
+    assert "Quality: **" in done.stdout and "| cam3 |" in done.stdout
+    assert f"Against {truth}" in done.stdout
+    difference = compare_rigs(_named(scene, out), scene.rig())
+    assert len(difference.ids) == 4
+    assert np.median(difference.rotation_deg) < 1.5
+    assert np.median(np.abs(difference.focal)) < 0.06
+    assert "| camera |" in (folder / "report.md").read_text()
+    picture = cv2.imread(str(folder / "rig.png"))
+    assert picture is not None and picture.shape[1] > 400
+
+
+def test_fixed_cameras_keep_their_places(scene: Scene, take: Path, tmp_path: Path) -> None:
+    fixed, out = tmp_path / "fixed.json", tmp_path / "rig.json"
+    rig = scene.rig()
+    save_rig(
+        Rig(
+            cameras=(rig.cameras[0], None, rig.cameras[2], None),
+            expected_error_mm=20.0,
+            quality="good",
+            levelled=True,
+            body_height_m=STATURE_M,
+            bone_lengths=rig.bone_lengths,
+        ),
+        fixed,
+    )
+    done = _calibrate(take, "--out", out, "--fixed", fixed)
+    assert done.returncode == 0, done.stderr
+    found = _named(scene, out)
+    for v, camera in enumerate(found.cameras):
+        assert camera is not None
+        off = float(np.linalg.norm(camera.position - scene.positions[v]))
+        assert off < (1e-6 if v in (0, 2) else 0.3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing.mcap"], "no such recording or video"),
+        (["TAKE", "--fov", "900"], "give degrees between 10 and 170"),
+        (["TAKE", "--fov", "left=63"], "no camera left"),
+        (["TAKE", "--fixed", "nothing.json"], "no such file"),
+        (["TAKE", "--body-height", "176"], "body height 176 m is not a person's"),
+        (["TAKE", "TAKE"], "give one recording, or videos"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str], words: str, take: Path, tmp_path: Path
+) -> None:
+    given = [str(take) if a == "TAKE" else a for a in arguments]
+    done = _calibrate(*given, "--out", tmp_path / "rig.json")
+    assert done.returncode == 2
+    assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "rig.json").exists()
+
+
+def test_comparing_does_not_depend_on_the_world(scene: Scene) -> None:
+    rig = scene.rig()
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    same = compare_rigs(move_rig(rig, quarter, np.array([1.0, 2, 3]), 0.5), rig)
+    assert same.rotation_deg.max() < 1e-4 and same.position_m.max() < 1e-9
+    assert same.scale == pytest.approx(2.0)
+    lonely = Rig((rig.cameras[0], None, None, None), 20.0, "good", True, 1.7, rig.bone_lengths)
+    with pytest.raises(UserError, match="fewer than two"):
+        compare_rigs(lonely, rig)
