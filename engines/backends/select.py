@@ -32,7 +32,7 @@ def open_backend(
         path: the network.
         engine: the engine that must run it, or ``auto`` for the best one present: TensorRT where
             an engine has been built for this network and GPU, else ONNX Runtime on the GPU, else
-            ONNX Runtime on the CPU. Which one it is stands in ``provider``.
+            torch on the GPU, else ONNX Runtime on the CPU. Which one it is stands in ``provider``.
         threads: CPU threads within an operator; None takes the cores of this process.
         precision: of the inside on a GPU, where ``python -m tools.build_engines`` has made the
             half-precision export; a CPU always runs single precision.
@@ -58,9 +58,10 @@ def open_backend(
             if built is not None:
                 return built
         _log.info("%s: not on TensorRT (%s)", path.name, missing)
-        if find_gpu() is not None and "cuda" in available_providers():
-            half = export_of(onnx, precision)
-            return OnnxRuntimeBackend(half if half.is_file() else onnx, threads, "cuda")
+        if find_gpu() is not None:
+            on_gpu = _without_tensorrt(path, onnx, threads, precision)
+            if on_gpu is not None:
+                return on_gpu
     elif engine != "onnxruntime":
         raise UserError(f"unknown engine '{engine}' (known: auto, onnxruntime, torch, tensorrt)")
     return OnnxRuntimeBackend(onnx, threads)
@@ -72,7 +73,21 @@ def _built_engine(onnx: Path) -> DescribedBackend | None:
     return TensorRtBackend.if_built(onnx)
 
 
-def _open_torch(path: Path, threads: int | None) -> DescribedBackend:
+def _without_tensorrt(
+    path: Path, onnx: Path, threads: int | None, precision: Precision
+) -> DescribedBackend | None:
+    """The best engine on the GPU besides TensorRT; None where there is none."""
+    present = available_providers()
+    for provider in ("cuda", "tensorrt_rtx"):
+        if provider in present:
+            half = export_of(onnx, precision)
+            return OnnxRuntimeBackend(half if half.is_file() else onnx, threads, provider)
+    if torch_cuda_version() is not None and _beside(path, ".safetensors").is_file():
+        return _open_torch(path, threads, half=precision == "fp16")
+    return None
+
+
+def _open_torch(path: Path, threads: int | None, half: bool = False) -> DescribedBackend:
     network = _beside(path, ".safetensors")
     if not network.is_file():
         raise UserError(
@@ -82,7 +97,7 @@ def _open_torch(path: Path, threads: int | None) -> DescribedBackend:
     from engines.backends.torch_backend import TorchBackend
 
     device = "cuda:0" if find_gpu() is not None and torch_cuda_version() is not None else "cpu"
-    return TorchBackend.from_file(network, threads, device)
+    return TorchBackend.from_file(network, threads, device, half and device != "cpu")
 
 
 def _beside(path: Path, suffix: str) -> Path:
