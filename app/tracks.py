@@ -61,11 +61,6 @@ class JointTrack:
             self._joints.popleft()
             self._context.popleft()
 
-    def replace_newest(self, keypoints: Floats) -> None:
-        """Corrects the joints that were added last, e.g. after left and right were mended."""
-        if self._joints:
-            self._joints[-1] = keypoints
-
     @property
     def newest_ns(self) -> int | None:
         """Time of the newest sighting."""
