@@ -6,6 +6,7 @@ No sockets and no threads: messages in, one ``RigUpdate`` out; the clock is give
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from app.clock import now_ns
 from app.config import AppConfig
 from app.messages import Evidence, RigUpdate
+from app.rig_evidence import observation_of
 from app.rig_knowledge import fixed_cameras, known_cameras
 from app.rig_trust import FileRig, RigWatch
 from engines.errors import UserError
@@ -27,7 +29,6 @@ from engines.rig.rig_file import rig_to_json
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Floats, KnownCamera, Observation, Rig, RigCamera, RigResult
 from engines.rig.world import set_front, set_level
-from engines.skeleton import JOINT_COUNT
 
 _LOG = logging.getLogger("rig")
 
@@ -35,6 +36,7 @@ WorldAction = Literal["level", "front"]
 
 _SIZES_SETS: Final = 30
 """Sets after which a camera that has shown nothing yet is not waited for any more."""
+_RECENT_SETS: Final = 60
 _FIRST_PAUSE_S: Final = 1.0
 _PAUSE_SHARE: Final = 0.3
 """Of the motion seen so far: the more there is, the less a moment adds."""
@@ -43,24 +45,6 @@ _REST: Final = 3.0
 _WORSE: Final = 1.15
 _STUBBORN: Final = 3
 """Estimations in a row that must say the same before a rig gives way to a worse one."""
-
-
-def observation_of(evidence: Evidence) -> Observation:
-    """The estimator's form of a message; seconds of the monotonic clock."""
-    views = evidence.views
-    keypoints = np.zeros((len(views), JOINT_COUNT, 3))
-    times = np.full(len(views), evidence.time_ns * 1e-9)
-    lifted = np.zeros((len(views), JOINT_COUNT, 3))
-    sigma = np.full((len(views), JOINT_COUNT), np.inf)
-    for v, view in enumerate(views):
-        if view is None:
-            continue
-        times[v] = view.capture_ns * 1e-9
-        keypoints[v] = view.keypoints
-        if view.lifted is not None and view.sigma is not None:
-            lifted[v] = view.lifted
-            sigma[v] = view.sigma
-    return Observation(evidence.time_ns * 1e-9, times, keypoints, lifted, sigma)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +90,7 @@ class RigFinder:
         self._rig: Rig | None = None
         self._result: RigResult | None = None
         self._against = 0
-        self._newest: Observation | None = None
+        self._recent: deque[Observation] = deque(maxlen=_RECENT_SETS)
         self._wishes: list[_Wish] = []
         self._moved: tuple[str, ...] = ()
         self._notes: tuple[str, ...] = ()
@@ -130,7 +114,7 @@ class RigFinder:
         if self._estimator is None:
             return
         observation = observation_of(evidence)
-        self._newest = observation
+        self._recent.append(observation)
         self._estimator.add(observation)
         if self._file is not None:
             self._check_file(observation)
@@ -159,9 +143,9 @@ class RigFinder:
 
     def set_world(self, action: WorldAction) -> None:
         """The person stands upright, or faces the front at the origin, now."""
-        if self._newest is None:
+        if not self._recent:
             return
-        wish = _Wish(action, self._newest)
+        wish = _Wish(action, self._recent[-1])
         if self._rig is None:
             # The last one of each kind counts, once there is a rig to measure it with.
             self._wishes = [w for w in self._wishes if w.action != action] + [wish]
@@ -261,7 +245,7 @@ class RigFinder:
         self._version += 1
         found = {c.id for c in rig.cameras if c is not None}
         self._moved = tuple(name for name in self._moved if name not in found)
-        self._watch = RigWatch(cameras_of(rig), self._aspects())
+        self._watch = RigWatch(cameras_of(rig), self._aspects(), tuple(self._recent))
         wishes, self._wishes = self._wishes, []
         for wish in wishes:
             self._grant(wish)
@@ -311,7 +295,7 @@ class RigFinder:
             self._drop(f"{', '.join(names)} {was} moved: looking for the cameras anew")
             return
         self._rig = left
-        self._watch = RigWatch(cameras_of(left), self._aspects())
+        self._watch = RigWatch(cameras_of(left), self._aspects(), tuple(self._recent))
         self._next_ns = self._clock() + int(_FIRST_PAUSE_S * 1e9)
         self._publish(f"{', '.join(names)} {was} moved and is left out until it is found again")
 

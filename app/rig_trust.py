@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +13,14 @@ import numpy as np
 
 from app.config import AppConfig
 from engines.rig.exchange import guess_format, load_rig, match_cameras
-from engines.rig.monitor import RigCheck, RigMonitor, between_sets, exchanged_cameras
+from engines.rig.exchanged import exchanged_cameras
+from engines.rig.monitor import RigCheck, RigMonitor, between_sets
 from engines.rig.triangulation import Cameras, cameras_of
 from engines.rig.types import Floats, Observation, Rig, RigCamera
 
 _PERSIST_S: Final = 0.8
 """An alarm that does not last so long is none: people hide behind chairs."""
+_MOSTLY: Final = 0.7
 _CHECK_SETS: Final = 10
 """Sets in which a rig file must have fitted before it is trusted."""
 _KEPT_SETS: Final = 40
@@ -26,22 +29,25 @@ _KEPT_SETS: Final = 40
 class RigWatch:
     """Watches the rig in use for cameras that were moved."""
 
-    def __init__(self, cameras: Cameras, aspects: Floats) -> None:
+    def __init__(
+        self, cameras: Cameras, aspects: Floats, recent: Sequence[Observation] = ()
+    ) -> None:
         """Starts watching.
 
         Args:
             cameras: of the rig.
             aspects: (V,) height over width of the pictures.
+            recent: sets up to now, in which the rig fitted.
         """
         self._monitor = RigMonitor(cameras, aspects)
+        self._monitor.learn(recent)
         self._known = tuple(int(v) for v in np.flatnonzero(cameras.known))
-        self._suspects: tuple[int, ...] = ()
-        self._since_s = 0.0
+        self._recent: deque[tuple[float, frozenset[int]]] = deque()
 
     @property
     def suspicious(self) -> bool:
         """Whether something looks wrong, but not for long enough yet to be sure."""
-        return bool(self._suspects)
+        return bool(self._recent) and bool(self._recent[-1][1])
 
     def look(self, observation: Observation) -> tuple[int, ...] | None:
         """Takes one set.
@@ -50,12 +56,16 @@ class RigWatch:
             Cameras that were moved (all, if no two fit any more), once that is sure; else None.
         """
         check = self._monitor.observe(observation)
-        suspects = self._known if check.lost else check.moved
-        if suspects != self._suspects:
-            self._suspects, self._since_s = suspects, observation.time_s
-        if suspects and observation.time_s - self._since_s >= _PERSIST_S:
-            return suspects
-        return None
+        now = observation.time_s
+        suspects = frozenset(self._known if check.lost else check.moved)
+        whole = bool(self._recent) and now - self._recent[0][0] >= _PERSIST_S
+        self._recent.append((now, suspects))
+        while now - self._recent[0][0] > _PERSIST_S:
+            self._recent.popleft()
+        # A verdict may waver at its limit: most of the time is enough.
+        least = _MOSTLY * len(self._recent)
+        moved = [v for v in self._known if sum(v in s for _, s in self._recent) >= least]
+        return tuple(moved) if whole and moved else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

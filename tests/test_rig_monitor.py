@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engines.rig.monitor import RigCheck, RigMonitor, exchanged_cameras, judge
+from engines.rig.exchanged import exchanged_cameras
+from engines.rig.monitor import RigCheck, RigMonitor, judge
 from engines.rig.rotations import exponential
 from engines.rig.triangulation import cameras_of
 from tests.rig_scenes import Scene, SceneOptions, make_scene, see, walk

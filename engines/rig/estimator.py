@@ -18,13 +18,13 @@ from engines.rig.adjustment import (
 )
 from engines.rig.advice import Findings, advise, motion, pair_angles
 from engines.rig.bundle import Priors
-from engines.rig.initial import Start
+from engines.rig.given import into_world
 from engines.rig.keyframes import Keyframe, KeyframeStore
 from engines.rig.priors import Knowledge, check_knowledge, make_priors
 from engines.rig.quality import Precision, precision, quality_word
 from engines.rig.results import RigFrame, build_rig
 from engines.rig.trail import Trail
-from engines.rig.types import Floats, KnownCamera, Observation, Rig, RigResult
+from engines.rig.types import KnownCamera, Observation, Rig, RigResult
 
 MIN_KEYFRAMES: Final = 8
 _BAD_NOISE: Final = 0.035
@@ -249,7 +249,7 @@ class RigEstimator:
             if len(linked) < 2:
                 return None
             return self._attempt(keyframes, tuple(views[i] for i in linked))
-        found = _into_world(found, self._knowledge, views, reference)
+        found = into_world(found, self._knowledge, views, reference)
         adjusted = adjust_from_start(evidence, found, priors)
         return _Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
 
@@ -289,31 +289,3 @@ class RigEstimator:
         return replace(
             attempt, priors=priors, adjusted=adjusted, precision=precision(adjusted, priors)
         )
-
-
-def _into_world(
-    start: Start, knowledge: Knowledge, views: tuple[int, ...], reference: int
-) -> Start:
-    """Moves a start to where the fixed cameras are; without any it stays as it is."""
-    anchor = knowledge.cameras[views[reference]]
-    if anchor.rotation is None or anchor.position is None:
-        return start
-    fixed = [i for i, v in enumerate(views) if knowledge.cameras[v].position is not None]
-    scale = 1.0
-    if len(fixed) >= 2:
-        true = np.stack([_given(knowledge.cameras[views[i]])[1] for i in fixed])
-        found = start.positions[fixed]
-        spread = np.linalg.norm(found - found.mean(0))
-        scale = float(np.linalg.norm(true - true.mean(0)) / max(float(spread), 1e-6))
-    turn, shift = anchor.rotation.T, anchor.position
-    rotations = start.rotations @ turn.T
-    positions = scale * start.positions @ turn.T + shift
-    for i in fixed:
-        rotations[i], positions[i] = _given(knowledge.cameras[views[i]])
-    points = scale * start.points @ turn.T + shift
-    return replace(start, rotations=rotations, positions=positions, points=points)
-
-
-def _given(camera: KnownCamera) -> tuple[Floats, Floats]:
-    assert camera.rotation is not None and camera.position is not None
-    return camera.rotation, camera.position

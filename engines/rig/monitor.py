@@ -8,8 +8,9 @@ is judged on its own, and a camera that fits with nobody, while the others fit t
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
-from itertools import combinations, permutations
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -24,13 +25,16 @@ from engines.rig.triangulation import Cameras
 from engines.rig.types import Bools, Floats, Observation
 
 _WINDOW_S: Final = 1.0
-_NEEDED: Final = 5
+NEEDED: Final = 5
 """Sets with both cameras of a pair within the window before the pair is judged."""
 _QUANTILE: Final = 0.3
 _EXPECTED: Final = 0.385  # of |normal| at that quantile
-_OFF: Final = 3.0
-"""A pair is off when it is so many times worse than its noise, or than it used to be."""
-_HABIT: Final = 0.02
+OFF: Final = 3.0
+"""A pair is off when it is so many times worse than it used to be, or at first than its noise."""
+_HABIT: Final = 0.01
+_LEAST_HABIT: Final = 0.4
+_LESSONS: Final = 15
+"""Sets with both cameras of a pair from which its usual level is learned at once."""
 _JOINTS: Final = 6
 _LONGEST_STEP_S: Final = 0.4
 
@@ -74,6 +78,19 @@ class RigMonitor:
         self._habit = np.ones((views, views))
         self._previous: Observation | None = None
 
+    def learn(self, observations: Sequence[Observation]) -> None:
+        """Learns how well each pair fits, from sets in which no camera was moved."""
+        misfits = []
+        for before, after in pairwise(observations):
+            if 0 < after.time_s - before.time_s < _LONGEST_STEP_S:
+                _, keypoints = between_sets(before, after, self._cameras.offsets)
+                misfits.append(pair_misfits(self._cameras, keypoints, self._aspects))
+        if misfits:
+            usual = _over_time(np.stack(misfits), _LESSONS)
+            known = np.isfinite(usual)
+            level = np.clip(np.where(known, usual, 1.0), _LEAST_HABIT, OFF)
+            self._habit = np.where(known, level, self._habit)
+
     def observe(self, observation: Observation) -> RigCheck:
         """Takes one set as it comes; each view's time stamp and offset are taken into account."""
         previous, self._previous = self._previous, observation
@@ -100,8 +117,8 @@ class RigMonitor:
         check = judge(ratio, self._cameras.known, self._habit)
         fits = np.array([word == "fits" for word in check.verdicts])
         both = fits[:, None] & fits & np.isfinite(ratio)
-        # A pair's own level, where it is worse than its noise says, is learned slowly.
-        level = np.clip(np.nan_to_num(ratio, nan=1.0), 1.0, _OFF)
+        # A pair's own level, where it is not that of its noise, is learned slowly.
+        level = np.clip(np.nan_to_num(ratio, nan=1.0), _LEAST_HABIT, OFF)
         self._habit = np.where(both, self._habit + _HABIT * (level - self._habit), self._habit)
         return check
 
@@ -150,14 +167,16 @@ def pair_misfits(cameras: Cameras, keypoints: Floats, aspects: Floats) -> Floats
     out = np.full((views, views), np.nan)
     first, second = np.triu_indices(views, 1)
     if len(first):
-        xn, sigma = _normalised(cameras, keypoints, aspects)
-        essential = _essential(cameras, first, second)
-        low = _misfits(essential, xn[first], sigma[first], xn[second], sigma[second])
+        xn, sigma = normalised_joints(cameras, keypoints, aspects)
+        essential = essential_matrices(cameras, first, second)
+        low = sampson_ratios(essential, xn[first], sigma[first], xn[second], sigma[second])
         out[first, second] = out[second, first] = low
     return out
 
 
-def _normalised(cameras: Cameras, keypoints: Floats, aspects: Floats) -> tuple[Floats, Floats]:
+def normalised_joints(
+    cameras: Cameras, keypoints: Floats, aspects: Floats
+) -> tuple[Floats, Floats]:
     """(..., V, 17, 2) undistorted normalised coordinates and (..., V, 17) their sigmas."""
     seen = without_border(keypoints, aspects)
     size = person_size(seen)
@@ -169,7 +188,7 @@ def _normalised(cameras: Cameras, keypoints: Floats, aspects: Floats) -> tuple[F
     return xn, np.where(usable, sigma, np.inf)
 
 
-def _essential(cameras: Cameras, first: Indices, second: Indices) -> Floats:
+def essential_matrices(cameras: Cameras, first: Indices, second: Indices) -> Floats:
     """(P, 3, 3) essential matrices: rayᵀ of the second camera, matrix, ray of the first is 0."""
     relative = cameras.rotations[second] @ np.swapaxes(cameras.rotations[first], 1, 2)
     gap = cameras.positions[first] - cameras.positions[second]
@@ -178,7 +197,7 @@ def _essential(cameras: Cameras, first: Indices, second: Indices) -> Floats:
     return np.asarray(skew(base) @ relative)
 
 
-def _misfits(
+def sampson_ratios(
     essential: Floats, xn_a: Floats, sigma_a: Floats, xn_b: Floats, sigma_b: Floats
 ) -> Floats:
     """(...) Sampson distances in sigmas, a low quantile over the joints; NaN where too few.
@@ -206,13 +225,13 @@ def _misfits(
     return np.where(count >= _JOINTS, low, np.nan)
 
 
-def _over_time(misfits: Floats) -> Floats:
+def _over_time(misfits: Floats, needed: int = NEEDED) -> Floats:
     """(T, V, V) to (V, V) medians; NaN where a pair was seen too seldom."""
     count = np.isfinite(misfits).sum(0)
     ordered = np.sort(misfits, axis=0)  # NaN last
     middle = np.maximum(count - 1, 0) // 2
     out = np.take_along_axis(ordered, middle[None], 0)[0]
-    return np.where(count >= _NEEDED, out, np.nan)
+    return np.where(count >= needed, out, np.nan)
 
 
 def judge(ratio: Floats, known: Bools, habit: Floats | None = None) -> RigCheck:
@@ -221,9 +240,9 @@ def judge(ratio: Floats, known: Bools, habit: Floats | None = None) -> RigCheck:
     The largest group of cameras that fit together is right; who fits with none of them was moved.
     """
     views = len(known)
-    limit = _OFF * (np.ones_like(ratio) if habit is None else habit)
     judged = np.isfinite(ratio)
-    good = judged & (ratio < limit)
+    worse = ratio if habit is None else ratio / habit
+    good = judged & (worse < OFF)
     names = [v for v in range(views) if known[v] and judged[v].any()]
     group: tuple[int, ...] = ()
     for size in range(len(names), 1, -1):
@@ -234,7 +253,7 @@ def judge(ratio: Floats, known: Bools, habit: Floats | None = None) -> RigCheck:
             and any(good[a, b] for a, b in combinations(g, 2))
         ]
         if fitting:
-            group = min(fitting, key=lambda g: np.nanmean(ratio[np.ix_(g, g)]))
+            group = min(fitting, key=lambda g: np.nanmean(worse[np.ix_(g, g)]))
             break
     if len(names) < 2:
         return RigCheck(tuple("unseen" for _ in range(views)), ratio, False)
@@ -254,59 +273,3 @@ def _rivals(good: Bools, group: tuple[int, ...], names: list[int]) -> bool:
     """Whether the other two cameras fit together as well, so that nobody knows who moved."""
     rest = [v for v in names if v not in group]
     return len(rest) == 2 and bool(good[rest[0], rest[1]])
-
-
-def exchanged_cameras(
-    cameras: Cameras, keypoints: Floats, aspects: Floats
-) -> tuple[int, ...] | None:
-    """Looks for an order of the cameras in which the rig fits.
-
-    Args:
-        cameras: of the rig.
-        keypoints: (T, V, 17, 3) some sets, time offsets taken into account.
-        aspects: (V,) height over width of the pictures.
-
-    Returns:
-        For each view the camera of the rig that it really is, where another order than the present
-        fits and the present one does not; else None.
-    """
-    views = len(aspects)
-    # Each view's joints as each camera's lens would have seen them: [camera, set, view].
-    every = [_normalised(_alike(cameras, i), keypoints, aspects) for i in range(views)]
-    pairs = np.full((views, views, views, views), np.nan)  # [camera i, camera j, view a, view b]
-    for i, j in permutations(range(views), 2):
-        essential = _essential(cameras, np.array([i]), np.array([j]))
-        for a, b in combinations(range(views), 2):
-            (xa, sa), (xb, sb) = every[i], every[j]
-            sets = _misfits(essential, xa[:, a], sa[:, a], xb[:, b], sb[:, b])
-            kept = sets[np.isfinite(sets)]
-            if len(kept) >= _NEEDED:
-                pairs[i, j, a, b] = pairs[j, i, b, a] = np.median(kept)
-    best, best_cost, own_cost = None, np.inf, np.inf
-    for order in permutations(range(views)):
-        values = [pairs[order[a], order[b], a, b] for a, b in combinations(range(views), 2)]
-        known = [v for v in values if np.isfinite(v)]
-        if len(known) < max(1, len(values) // 2):
-            continue
-        cost = max(known)
-        if order == tuple(range(views)):
-            own_cost = cost
-        if cost < best_cost:
-            best, best_cost = order, cost
-    if best is None or own_cost < _OFF or best_cost >= _OFF:
-        return None
-    return best
-
-
-def _alike(cameras: Cameras, index: int) -> Cameras:
-    """As if all views had the lens and the noise of one camera."""
-    same = np.full(len(cameras.focal), index)
-    return replace(
-        cameras,
-        focal=cameras.focal[same],
-        k1=cameras.k1[same],
-        principal=cameras.principal[same],
-        noise=cameras.noise[same],
-        slack=cameras.slack[same],
-        known=cameras.known[same],
-    )

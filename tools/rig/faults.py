@@ -9,7 +9,7 @@ import numpy as np
 
 from app.rig_trust import RigWatch
 from engines.rig.estimator import RigEstimator
-from engines.rig.monitor import exchanged_cameras
+from engines.rig.exchanged import exchanged_cameras
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import KnownCamera, Observation, Rig
 from tools.rig.bench import Bench, calibrate, say
@@ -115,9 +115,11 @@ def _sees(take: Take, view: int) -> bool:
 
 def _watch(rig: Rig, take: Take, sets: list[Observation], bump: Bump) -> tuple[float, int]:
     """Seconds until the bump is noticed (infinite: never), and false alarms before it."""
-    watch = RigWatch(cameras_of(rig), np.array([c.aspect for c in take.cameras]))
+    aspects = np.array([c.aspect for c in take.cameras])
+    before = [o for o in sets if o.time_s < bump.at_s - 2]
+    watch = RigWatch(cameras_of(rig), aspects, before[-180::3])
     false = 0
-    for observation in sets[::3]:
+    for observation in [o for o in sets if o.time_s >= bump.at_s - 2][::3]:
         moved = watch.look(observation)
         if moved is not None and observation.time_s < bump.at_s:
             false += 1
