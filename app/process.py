@@ -8,6 +8,7 @@ that the user must put right (not retried), anything else a crash (restarted).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import faulthandler
 import logging
@@ -92,6 +93,7 @@ def run_process(main: Callable[[ProcessContext], None]) -> NoReturn:
 
     setproctitle(f"dsvt {name}")
     faulthandler.enable()
+    _stand_back_as_a_session()
     if arguments.parent is not None:
         _die_with_parent(arguments.parent)
     logging.basicConfig(
@@ -145,6 +147,16 @@ def _beat(name: str, run_dir: Path, said: _Said, stop: threading.Event) -> None:
                 return
             said.changed.wait(HEARTBEAT_S)
             said.changed.clear()
+
+
+def _stand_back_as_a_session() -> None:
+    """Lets this process's niceness count where the kernel shares the cores among sessions.
+
+    With ``sched_autogroup_enabled``, as on desktop systems, every session gets the same share
+    whatever its processes' niceness is, and each process of a run is a session of its own.
+    """
+    with contextlib.suppress(OSError):  # not Linux, or a kernel without it
+        Path("/proc/self/autogroup").write_text(str(os.nice(0)), encoding="ascii")
 
 
 def _die_with_parent(parent: int) -> None:

@@ -134,6 +134,11 @@ def test_a_closed_terminal_ends_everything_in_order(short_tmp: Path) -> None:
         short_tmp, "live", "--config", config, "--headless", "--record", record
     ) as app:
         wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        viewer = named(short_tmp, "viewer")
+        assert viewer is not None
+        group = Path(f"/proc/{viewer.pid}/autogroup")
+        if group.exists():  # it stands back also where the kernel counts sessions alone
+            assert group.read_text().split()[-1] == str(viewer.nice())
         app.send_signal(signal.SIGHUP)
         assert app.wait(20) == 0
     assert inspect(record).whole
