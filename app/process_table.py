@@ -39,7 +39,7 @@ def process_table(spec: RunSpec) -> tuple[ProcessEntry, ...]:
         for camera in spec.config.cameras
     )
     wanted = spec.config.calibration.enabled and len(cameras) > 1
-    rig = (ProcessEntry("rig", "app.rig_process", nice=10, one_thread=True),) if wanted else ()
+    rig = (ProcessEntry("rig", "app.rig_process", nice=12, one_thread=True),) if wanted else ()
     return (
         ProcessEntry("pipeline", "app.pipeline_process", essential=True),
         *cameras,

@@ -20,7 +20,7 @@ Image = npt.NDArray[np.uint8]
 
 KEYS: Final = (
     ("L", "the person stands upright now: level"),
-    ("F", "the person faces the front now"),
+    ("F", "the person faces the front at the origin now"),
     ("R", "start or stop recording"),
     ("C", "find the cameras anew"),
     ("V", "reset the view"),
