@@ -1,4 +1,4 @@
-"""Capture of network streams, from an HTTP-MJPEG camera that the test plays."""
+"""Capture of network streams, from HTTP-MJPEG and RTSP cameras that the test plays."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from capture.grabber import Grabber, Opened
 from capture.sources.base import Picture
 from capture.sources.stream import StreamSource
 from capture_rig import CaptureRig, stamped_picture
+from rtsp_camera import RtspCamera
 
 SIZE = (320, 240)
 FPS = 30.0
@@ -193,4 +194,25 @@ def test_it_stops_while_the_other_side_says_nothing() -> None:
             rig.start()
             rig.pump(lambda: rig.state() == "opening" and "camera.c0" in rig.heartbeats)
             rig.pump(lambda: len(rig.statuses["c0"]) >= 4)  # it still tells its state
+            assert rig.stop() == 0
+
+
+def test_an_rtsp_camera_is_passed_on_dies_and_comes_back() -> None:
+    with RtspCamera() as camera, CaptureRig({"kind": "stream", "url": camera.url}) as rig:
+        rig.start()
+        rig.pump(lambda: len(rig.frames["c0"]) >= 40)
+        numbers = [frame.stamp.sequence for frame in rig.frames["c0"] if frame.stamp]
+        assert len(numbers) == len(rig.frames["c0"])
+        assert numbers == sorted(set(numbers))
+        for frame in rig.frames["c0"]:
+            assert frame.header.stamped_by == "host"
+            assert frame.stamp is not None
+            assert frame.header.capture_ns >= frame.stamp.time_ns
+        assert "320×240" in rig.statuses["c0"][-1].detail
+        camera.close()
+        rig.pump(lambda: rig.state() == "lost")
+        rig.frames.clear()
+        with RtspCamera(camera.port):
+            rig.pump(lambda: len(rig.frames["c0"]) >= 20)
+            assert rig.statuses["c0"][-1].reconnects >= 1
             assert rig.stop() == 0
