@@ -130,7 +130,12 @@ class RigFinder:
         if self._file is not None or (self._watch is not None and self._watch.suspicious):
             return False
         began = self._clock()
-        result = self._estimator.estimate()
+        try:
+            result = self._estimator.estimate()
+        except np.linalg.LinAlgError as error:
+            _LOG.warning("an estimation came to nothing: %s", error)
+            self._next_ns = self._clock() + int(_FIRST_PAUSE_S * 1e9)
+            return False
         self._result = result
         pause_s = max(_FIRST_PAUSE_S, _PAUSE_SHARE * result.seconds)
         pause_s = min(pause_s, self._config.calibration.every_s)

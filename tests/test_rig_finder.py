@@ -293,3 +293,40 @@ def test_a_missing_lens_file_is_one_line(tmp_path: Path) -> None:
     scene = scene_of(1)
     with pytest.raises(UserError, match=r"lenses\.json: no such file"):
         start(scene, calibration=CalibrationConfig(lenses=tmp_path / "lenses.json"))
+
+
+def _garbage(kind: str, index: int, rng: np.random.Generator) -> Observation:
+    """A set in which there is nobody, or nobody whom the views agree on."""
+    keypoints = np.full((4, 17, 3), 0.9)
+    lifted = rng.normal(0, 0.3, (4, 17, 3))
+    if kind == "noise":
+        keypoints = rng.uniform(-1, 1, (4, 17, 3))
+        keypoints[..., 2] = rng.random((4, 17))
+    elif kind == "a point":
+        keypoints[..., :2] = rng.normal(0, 1e-9, (4, 17, 2))
+    elif kind == "the same view four times":
+        keypoints[..., :2] = rng.normal(0, 0.2, (1, 17, 2))
+    elif kind == "far outside":
+        keypoints[..., :2] = rng.normal(0, 50, (4, 17, 2))
+    elif kind == "a line that slides, unlifted":
+        keypoints[..., 0] = np.linspace(-0.5, 0.5, 17)
+        keypoints[..., 1] = 0.0
+        keypoints[..., :2] += 0.4 * np.sin(index / 7)
+        lifted[:] = 0.0
+    lifted -= lifted[:, :1]
+    return Observation(
+        0.1 * index, np.full(4, 0.1 * index), keypoints, lifted, np.full((4, 17), 0.05)
+    )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["noise", "a point", "the same view four times", "far outside", "a line that slides, unlifted"],
+)
+@pytest.mark.filterwarnings("error")
+def test_garbage_gives_no_rig_and_says_why(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    run = start(scene_of(1))
+    run.feed([_garbage(kind, index, rng) for index in range(60)], step=1)
+    assert not run.finder.update.rig and run.finder.update.quality == "searching"
+    assert run.finder.update.reason

@@ -152,7 +152,7 @@ def _rotation_sigma(
         turned = lifted[use, v] @ to_reference[v].T
         miss = np.sqrt(((turned - skeleton[use]) ** 2).sum(-1).mean(-1))
         reach = np.sqrt((skeleton[use] ** 2).sum(-1).mean(-1))
-        sigma[v] = np.clip(np.median(miss / reach) if use.any() else 0.3, 0.1, 0.5)
+        sigma[v] = np.clip(np.median(miss / np.maximum(reach, 1e-6)) if use.any() else 0.3, 0.1, 0.5)
     return sigma
 
 
