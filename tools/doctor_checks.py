@@ -186,10 +186,15 @@ def check_weights() -> Finding:
     ready = [name for name, state in states.items() if state == "ready"]
     found = f"ready: {', '.join(ready) or 'none'}"
     costs: list[str] = []
-    bad = [name for name, state in states.items() if state in ("damaged", "missing")]
+    missing = [name for name, state in states.items() if state == "missing"]
+    bad = [name for name, state in states.items() if state == "damaged"]
+    bad += [name for name in missing if name == "lifter"]  # nothing runs without it
     if bad:
         verify = f"python -m tools.weights verify {' '.join(bad)}"
         costs.append(f"{', '.join(bad)} damaged or missing, see {verify}")
+    if set(missing) - set(bad):
+        names = ", ".join(name for name in missing if name not in bad)
+        costs.append(f"{names} not in this checkout: yolo_cpn needs networks named for it")
     if any(state == "fetch it" and name.startswith("blazepose") for name, state in states.items()):
         costs.append("the first run with blazepose fetches it, so it needs a network")
     if costs:
