@@ -114,15 +114,20 @@ def replay(
         Path | None,
         typer.Option("--report", help="Write the recorded run's figures to this JSON file."),
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Take the viewer's settings from this file.")
+    ] = None,
 ) -> None:
     """Show a recording again in the same viewer."""
     from app.recording.reader import read_run_spec
 
-    recorded = read_run_spec(file)
+    settings = read_run_spec(file).config
+    if config is not None:
+        settings = settings.model_copy(update={"viewer": load_config(config).viewer})
     windowless = headless or not has_display()
     spec = RunSpec(
         mode="replay",
-        config=recorded.config,
+        config=settings,
         headless=windowless,
         video=(video or Path("out/replay.mp4")).absolute() if windowless else None,
         replay=file.absolute(),
