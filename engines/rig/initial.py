@@ -152,10 +152,8 @@ def _rotation_sigma(
         turned = lifted[use, v] @ to_reference[v].T
         miss = np.sqrt(((turned - skeleton[use]) ** 2).sum(-1).mean(-1))
         reach = np.sqrt((skeleton[use] ** 2).sum(-1).mean(-1))
-        sigma[v] = np.clip(
-            share = miss / np.maximum(reach, 1e-6)
-            sigma[v] = np.clip(np.median(share) if use.any() else 0.3, 0.1, 0.5)
-        )
+        share = miss / np.maximum(reach, 1e-6)
+        sigma[v] = np.clip(np.median(share) if use.any() else 0.3, 0.1, 0.5)
     return sigma
 
 
