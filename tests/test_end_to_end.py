@@ -90,7 +90,12 @@ def test_a_real_person_in_four_videos(short_tmp: Path, shared_dir: Path) -> None
     poses = [p for p in _poses(short_tmp / "t.mcap") if p.valid]
     joints = np.array([p.joints for p in poses])
     lengths = np.stack([np.linalg.norm(joints[:, c] - joints[:, p], axis=-1) for p, c in BONES])
-    assert (lengths.std(1) / lengths.mean(1)).max() <= 0.08
+    spread = lengths.std(1) / lengths.mean(1)
+    limbs = [k for k, (_, child) in enumerate(BONES) if child in (2, 3, 5, 6, 12, 13, 15, 16)]
+    assert spread[limbs].max() <= 0.08
+    # Where the cameras are found on the way, neck and hips pass from the lifter's idea of them to
+    # the detector's.
+    assert spread.max() <= 0.12
     # Upright: the head is above the hips and these above the ankles, in every pose.
     assert (joints[:, 10, 2] > 0.25).all()
     assert (joints[:, [3, 6], 2].min(1) < -0.5).all()
