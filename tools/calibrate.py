@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.rig_knowledge import from_rig
 from engines.errors import UserError
 from engines.front_ends.joint_definitions import bone_share
 from engines.rig.estimator import RigEstimator
@@ -85,14 +86,7 @@ def known_cameras(
                     f"{source}: camera {camera.id} has pictures of {lens.width}x{lens.height}, but "
                     f"here they are {take.sizes[v][0]}x{take.sizes[v][1]}"
                 )
-            out[v] = KnownCamera(
-                focal=lens.focal,
-                focal_sigma=0.005,
-                k1=lens.k1,
-                principal=lens.principal,
-                rotation=camera.rotation if fixed is not None else None,
-                position=camera.position if fixed is not None else None,
-            )
+        out = from_rig(rig, out, places=fixed is not None)
     for item in fov:
         name, _, value = item.rpartition("=")
         try:
