@@ -67,6 +67,8 @@ class SampleStream(Generic[SampleT]):
                 worker_init_fn=_one_thread,
                 pin_memory=pin,
                 prefetch_factor=4 if workers else None,
+                # A fork of a process whose engines have threads of their own may hang for ever.
+                multiprocessing_context="spawn" if workers else None,
             )
         )
 
