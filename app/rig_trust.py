@@ -18,8 +18,8 @@ from engines.rig.monitor import RigCheck, RigMonitor, between_sets
 from engines.rig.triangulation import Cameras, cameras_of
 from engines.rig.types import Floats, Observation, Rig, RigCamera
 
-_PERSIST_S: Final = 0.8
-"""An alarm that does not last so long is none: people hide behind chairs."""
+_PERSIST_S: Final = 1.2
+"""An alarm that does not last so long is none: people hide behind chairs, and squat."""
 _MOSTLY: Final = 0.7
 _CHECK_SETS: Final = 10
 """Sets in which a rig file must have fitted before it is trusted."""

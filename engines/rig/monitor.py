@@ -31,6 +31,8 @@ _QUANTILE: Final = 0.3
 _EXPECTED: Final = 0.385  # of |normal| at that quantile
 OFF: Final = 3.0
 """A pair is off when it is so many times worse than it used to be, or at first than its noise."""
+FAR_OFF: Final = 2.2
+"""A single pair tells of a moved camera only when it is so many times worse than its noise."""
 _HABIT: Final = 0.01
 _LEAST_HABIT: Final = 0.4
 _LESSONS: Final = 15
@@ -264,8 +266,12 @@ def judge(ratio: Floats, known: Bools, habit: Floats | None = None) -> RigCheck:
         if v in group:
             verdicts.append("fits")
         else:
-            against = v in names and (judged[v, list(group)] & ~good[v, list(group)]).any()
-            verdicts.append("moved" if against else "unseen")
+            # A bump spoils most pairs of a camera, or one by far; what is a little worse in a
+            # single pair is the detector's doing.
+            seen = judged[v, list(group)]
+            off = seen & ~good[v, list(group)]
+            against = 2 * off.sum() > seen.sum() or (ratio[v, list(group)][off] > FAR_OFF).any()
+            verdicts.append("moved" if v in names and against else "unseen")
     return RigCheck(tuple(verdicts), ratio, False)
 
 
