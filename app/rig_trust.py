@@ -21,6 +21,8 @@ from engines.rig.types import Floats, Observation, Rig, RigCamera
 _PERSIST_S: Final = 1.2
 """An alarm that does not last so long is none: people hide behind chairs, and squat."""
 _MOSTLY: Final = 0.7
+_DOUBT_S: Final = 2.4
+"""A camera that is only doubted is taken for moved when that lasts so long without a break."""
 _CHECK_SETS: Final = 10
 """Sets in which a rig file must have fitted before it is trusted."""
 _KEPT_SETS: Final = 40
@@ -42,12 +44,12 @@ class RigWatch:
         self._monitor = RigMonitor(cameras, aspects)
         self._monitor.learn(recent)
         self._known = tuple(int(v) for v in np.flatnonzero(cameras.known))
-        self._recent: deque[tuple[float, frozenset[int]]] = deque()
+        self._recent: deque[tuple[float, frozenset[int], frozenset[int]]] = deque()
 
     @property
     def suspicious(self) -> bool:
         """Whether something looks wrong, but not for long enough yet to be sure."""
-        return bool(self._recent) and bool(self._recent[-1][1])
+        return bool(self._recent) and bool(self._recent[-1][2])
 
     def look(self, observation: Observation) -> tuple[int, ...] | None:
         """Takes one set.
@@ -58,14 +60,19 @@ class RigWatch:
         check = self._monitor.observe(observation)
         now = observation.time_s
         suspects = frozenset(self._known if check.lost else check.moved)
-        whole = bool(self._recent) and now - self._recent[0][0] >= _PERSIST_S
-        self._recent.append((now, suspects))
-        while now - self._recent[0][0] > _PERSIST_S:
+        self._recent.append((now, suspects, suspects | frozenset(check.doubted)))
+        while now - self._recent[0][0] > _DOUBT_S + 0.5 and len(self._recent) > 1:
             self._recent.popleft()
-        # A verdict may waver at its limit: most of the time is enough.
-        least = _MOSTLY * len(self._recent)
-        moved = [v for v in self._known if sum(v in s for _, s in self._recent) >= least]
-        return tuple(moved) if whole and moved else None
+        # A verdict may waver at its limit: most of the time is enough. Mere doubt must not.
+        lately = [s for at, s, _ in self._recent if now - at <= _PERSIST_S]
+        doubts = [d for at, _, d in self._recent if now - at <= _DOUBT_S]
+        age = now - self._recent[0][0]
+        moved = []
+        for v in self._known:
+            sure = age >= _PERSIST_S and sum(v in s for s in lately) >= _MOSTLY * len(lately)
+            if sure or (age >= _DOUBT_S and all(v in d for d in doubts)):
+                moved.append(v)
+        return tuple(moved) or None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

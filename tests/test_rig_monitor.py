@@ -105,3 +105,23 @@ def test_judging_pairs() -> None:
     ratio = np.full((3, 3), good)
     ratio[2] = ratio[:, 2] = np.nan
     assert judge(ratio, np.ones(3, bool)).verdicts == ("fits", "fits", "unseen")
+
+
+def _ratios(pairs: dict[tuple[int, int], float]) -> np.ndarray:
+    ratio = np.full((4, 4), 1.0)
+    np.fill_diagonal(ratio, np.nan)
+    for (a, b), value in pairs.items():
+        ratio[a, b] = ratio[b, a] = value
+    return ratio
+
+
+def test_one_poor_pair_is_doubted_and_one_by_far_is_an_alarm() -> None:
+    known = np.ones(4, bool)
+    habit = np.full((4, 4), 0.5)
+    poor = judge(_ratios({(0, 2): 1.8}), known, habit)
+    assert poor.moved == () and len(poor.doubted) == 1 and poor.doubted[0] in (0, 2)
+    far = judge(_ratios({(0, 2): 4.0}), known, habit)
+    assert len(far.moved) == 1 and far.moved[0] in (0, 2) and far.doubted == ()
+    most = judge(_ratios({(0, 2): 1.8, (1, 2): 1.8}), known, habit)
+    assert most.moved == (2,) and most.doubted == ()
+    assert judge(_ratios({}), known, habit).moved == ()

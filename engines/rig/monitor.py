@@ -52,11 +52,14 @@ class RigCheck:
         verdicts: (V) one word a camera; ``unseen`` where it cannot be said.
         ratio: (V, V) how many times worse each pair is than its noise; NaN where not known.
         lost: no two cameras fit together any more (or, with two, they do not).
+        doubted: cameras that are off in few pairs and not by far: the detector's doing, unless it
+            lasts.
     """
 
     verdicts: tuple[Verdict, ...]
     ratio: Floats
     lost: bool
+    doubted: tuple[int, ...] = ()
 
     @property
     def moved(self) -> tuple[int, ...]:
@@ -262,6 +265,7 @@ def judge(ratio: Floats, known: Bools, habit: Floats | None = None) -> RigCheck:
     if not group or (len(group) == 2 and len(names) == 4 and _rivals(good, group, names)):
         return RigCheck(tuple("unseen" for _ in range(views)), ratio, True)
     verdicts: list[Verdict] = []
+    doubted: list[int] = []
     for v in range(views):
         if v in group:
             verdicts.append("fits")
@@ -272,7 +276,9 @@ def judge(ratio: Floats, known: Bools, habit: Floats | None = None) -> RigCheck:
             off = seen & ~good[v, list(group)]
             against = 2 * off.sum() > seen.sum() or (ratio[v, list(group)][off] > FAR_OFF).any()
             verdicts.append("moved" if v in names and against else "unseen")
-    return RigCheck(tuple(verdicts), ratio, False)
+            if v in names and off.any() and not against:
+                doubted.append(v)
+    return RigCheck(tuple(verdicts), ratio, False, tuple(doubted))
 
 
 def _rivals(good: Bools, group: tuple[int, ...], names: list[int]) -> bool:
