@@ -108,11 +108,8 @@ class Scene:
         Raises:
             UserError: the picture is damaged.
         """
-        data = self.jpeg[self.jpeg_offsets[index] : self.jpeg_offsets[index + 1]]
-        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-        if decoded is None:
-            raise UserError(f"scene {self.split}/{self.seed}: picture {index} is damaged")
-        return cast(Bytes, decoded)
+        what = f"scene {self.split}/{self.seed}: picture {index}"
+        return _decoded(self.jpeg, self.jpeg_offsets, index, cv2.IMREAD_COLOR_RGB, what)
 
     def mask(self, index: int) -> Bytes:
         """Decodes a mask: (h, w), 0 is the room, 1 person 0, 2 and more the others.
@@ -120,11 +117,18 @@ class Scene:
         Raises:
             UserError: the mask is damaged.
         """
-        data = self.mask_png[self.mask_offsets[index] : self.mask_offsets[index + 1]]
-        decoded = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-        if decoded is None:
-            raise UserError(f"scene {self.split}/{self.seed}: mask {index} is damaged")
-        return cast(Bytes, decoded)
+        what = f"scene {self.split}/{self.seed}: mask {index}"
+        return _decoded(self.mask_png, self.mask_offsets, index, cv2.IMREAD_GRAYSCALE, what)
+
+
+def _decoded(
+    files: Bytes, offsets: npt.NDArray[np.int64], index: int, mode: int, what: str
+) -> Bytes:
+    """Decodes one of the files that lie one after the other."""
+    decoded = cv2.imdecode(files[offsets[index] : offsets[index + 1]], mode)
+    if decoded is None:
+        raise UserError(f"{what} is damaged")
+    return cast(Bytes, decoded)
 
 
 _FACTS: Final = ("kind", "sequence", "split", "seed", "stature_m")

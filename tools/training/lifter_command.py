@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import sys
@@ -24,6 +23,7 @@ from tools.training.lifter_export import stature_in_body_units
 from tools.training.lifter_task import LifterPreset, LifterTask
 from tools.training.lifter_weights import load_lifter, load_pose_stream
 from tools.training.loop import Trainer
+from tools.training.metrics_log import last_validation
 from tools.training.mocap import load_mocap
 from tools.training.plots import plot_metrics
 from tools.training.presets import load_preset
@@ -142,23 +142,16 @@ def _export(
         training={
             "steps": step,
             "minutes": round(seconds / 60, 1),
-            "validation_mm": _last_validation(folder / "metrics.csv", step),
+            "validation_mm": last_validation(
+                folder / "metrics.csv",
+                step,
+                lambda name: name.endswith(("_mpjpe", "_pa", "_last")),
+                digits=1,
+            ),
         },
         context_of=context_of,
     )
     print(f"wrote {written} and the weights beside it (step {step})")
-
-
-def _last_validation(table: Path, step: int) -> dict[str, float]:
-    """The newest validation up to a step: errors in thousandths of a body unit by test."""
-    if not table.exists():
-        return {}
-    with table.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    if not rows:
-        return {}
-    names = [name for name in rows[-1] if name.endswith(("_mpjpe", "_pa", "_last"))]
-    return {name: round(float(rows[-1][name]), 1) for name in names}
 
 
 def _evaluate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import sys
@@ -26,6 +25,7 @@ from tools.training.detector_evaluation import evaluate_detector
 from tools.training.detector_task import DetectorPreset, DetectorTask, fresh_detector
 from tools.training.loop import Task, Trainer
 from tools.training.loop_config import LoopConfig
+from tools.training.metrics_log import last_validation
 from tools.training.plots import plot_metrics
 from tools.training.pose2d_evaluation import evaluate_pose2d
 from tools.training.pose2d_task import Pose2dPreset, Pose2dTask
@@ -212,22 +212,12 @@ def _ship(network: EngineNetwork, folder: Path, target: Path, stem: str, name: s
     training = {
         "steps": step,
         "minutes": round(float(content["seconds"]) / 60, 1),
-        "validation": _last_validation(folder / "metrics.csv", step),
+        "validation": last_validation(
+            folder / "metrics.csv", step, lambda name: name not in _NOT_VALIDATION, digits=3
+        ),
     }
     written = ship_network(network, target, stem, name=name, training=training)
     print(f"wrote {written} and the weights beside it (step {step})")
-
-
-def _last_validation(table: Path, step: int) -> dict[str, float]:
-    """The newest validation up to a step."""
-    if not table.exists():
-        return {}
-    with table.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-    if not rows:
-        return {}
-    names = [name for name in rows[-1] if name not in _NOT_VALIDATION]
-    return {name: round(float(rows[-1][name]), 3) for name in names}
 
 
 def _write(result: Any, report: Path | None) -> None:
