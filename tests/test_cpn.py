@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
 from engines.networks.catalog import build, build_named
 from engines.networks.cpn import Cpn, CpnSize
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
+from engines.networks.strided_depthwise import StridedDepthwise
 
 
 def test_parameter_names_are_those_of_the_public_checkpoints() -> None:
@@ -66,11 +70,36 @@ def test_light_cpn_shapes(height: int, width: int, rows: int, columns: int) -> N
 def test_light_cpn_gradients_reach_every_parameter() -> None:
     torch.manual_seed(0)
     network = LightCpn(LightCpnConfig(64, 64, blocks=(1, 1, 1, 1), pyramid=16)).train()
-    coarse, final = network.training_outputs(torch.rand(2, 3, 64, 64))
+    coarse, final, _ = network.training_outputs(torch.rand(2, 3, 64, 64))
     loss = (final**2).sum() + sum((level**2).sum() for level in coarse)
     loss.backward()
     missing = [name for name, p in network.named_parameters() if p.grad is None]
     assert missing == []
+
+
+@given(
+    st.integers(1, 17), st.integers(1, 17), st.sampled_from([3, 5]), st.sampled_from([2, 3]),
+    st.booleans(),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_strided_depthwise_trains_as_any_convolution(
+    height: int, width: int, kernel: int, stride: int, bias: bool
+) -> None:
+    torch.manual_seed(height * 100 + width)
+    quick = StridedDepthwise(4, kernel, stride, bias).double()
+    usual = nn.Conv2d(4, 4, kernel, stride, kernel // 2, groups=4, bias=bias).double()
+    usual.load_state_dict(quick.state_dict())
+    x = torch.randn(2, 4, height, width, dtype=torch.float64)
+    answers, gradients = [], []
+    for layer in (quick.train(), usual):
+        given_x = x.clone().requires_grad_()
+        answer = layer(given_x)
+        (answer**3).sum().backward()
+        answers.append(answer)
+        gradients.append([given_x.grad, *(p.grad for p in layer.parameters())])
+    torch.testing.assert_close(*answers)
+    torch.testing.assert_close(*gradients)
+    torch.testing.assert_close(quick.eval()(x), answers[1])
 
 
 def test_catalogue_says_what_the_joints_are() -> None:

@@ -388,8 +388,7 @@ def test_trained_exported_and_measured(
     for key, value in network.inner.state_dict().items():
         if key.endswith("num_batches_tracked"):
             continue
-        kept = average[f"inner.{key}" if name == "detector" else key]
-        assert torch.equal(value, kept), key
+        assert torch.equal(value, average[f"inner.{key}"]), key
     images = torch.rand(2, *network.info.inputs[0].sized(2)[1:])
     session = onnxruntime.InferenceSession(
         str(out / f"{name}.onnx"), providers=["CPUExecutionProvider"]

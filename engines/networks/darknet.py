@@ -21,6 +21,7 @@ from engines.networks.darknet_plan import (
     plan_layers,
 )
 from engines.networks.darknet_sizes import check_sizes
+from engines.networks.strided_depthwise import StridedDepthwise
 
 BATCH_NORM_EPSILON: Final = 1e-6
 """Darknet divides by sqrt(variance) + 1e-6."""
@@ -96,15 +97,7 @@ class ConvolutionLayer(nn.Module):
 
     def __init__(self, plan: Convolution) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            plan.in_channels,
-            plan.out_channels,
-            plan.kernel,
-            plan.stride,
-            plan.padding,
-            groups=plan.groups,
-            bias=not plan.batch_normalize,
-        )
+        self.conv = _convolution(plan)
         self.norm = (
             nn.BatchNorm2d(plan.out_channels, eps=BATCH_NORM_EPSILON)
             if plan.batch_normalize
@@ -118,6 +111,22 @@ class ConvolutionLayer(nn.Module):
         if self.norm is not None:
             x = self.norm(x)
         return activate(x, self.activation)
+
+
+def _convolution(plan: Convolution) -> nn.Conv2d:
+    bias = not plan.batch_normalize
+    depthwise = plan.groups == plan.in_channels == plan.out_channels
+    if depthwise and plan.stride > 1 and plan.padding == plan.kernel // 2:
+        return StridedDepthwise(plan.in_channels, plan.kernel, plan.stride, bias)
+    return nn.Conv2d(
+        plan.in_channels,
+        plan.out_channels,
+        plan.kernel,
+        plan.stride,
+        plan.padding,
+        groups=plan.groups,
+        bias=bias,
+    )
 
 
 _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {

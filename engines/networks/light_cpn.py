@@ -8,11 +8,13 @@ et al., CVPR 2018) and every 3×3 convolution to a depthwise one followed by a 1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from torch import Tensor, cat, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.networks.cpn import JOINTS, PoseMaps
+from engines.networks.strided_depthwise import StridedDepthwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,20 @@ class LightCpnConfig:
     blocks: tuple[int, int, int, int] = (2, 3, 4, 3)
     expansion: int = 3
     pyramid: int = 64
+
+
+class TrainingMaps(NamedTuple):
+    """What a loss needs.
+
+    Attributes:
+        coarse: Each level's heatmaps at that level's own size, coarsest first.
+        final: (B, 17, H/4, W/4) heatmaps.
+        features: (B, pyramid, H/4, W/4) the finest level.
+    """
+
+    coarse: list[Tensor]
+    final: Tensor
+    features: Tensor
 
 
 class InvertedResidual(nn.Module):
@@ -110,7 +126,7 @@ class LightCpn(nn.Module):
         self.refine = nn.ModuleList(
             nn.Sequential(*(Separable(width, width) for _ in range(depth))) for depth in (3, 2, 1)
         )
-        self.fuse = Separable(4 * width, width)
+        self.fuse = nn.ModuleList(_pointwise(width, width) for _ in config.stages)
         self.heatmaps = nn.Sequential(Separable(width, width), nn.Conv2d(width, JOINTS, 1))
 
     def forward(self, images: Tensor) -> PoseMaps:
@@ -125,11 +141,11 @@ class LightCpn(nn.Module):
         levels = self._pyramid(images)
         return PoseMaps(self._refined(levels), levels[-1])
 
-    def training_outputs(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Each level's heatmaps at that level's own size (coarsest first), and the final ones."""
+    def training_outputs(self, images: Tensor) -> TrainingMaps:
+        """What a loss needs of (B, 3, H, W) crops."""
         levels = self._pyramid(images)
         coarse = [head(level) for head, level in zip(self.predict, levels, strict=True)]
-        return coarse, self._refined(levels)
+        return TrainingMaps(coarse, self._refined(levels), levels[-1])
 
     def _pyramid(self, images: Tensor) -> list[Tensor]:
         x = self.stem(images)
@@ -146,10 +162,14 @@ class LightCpn(nn.Module):
         return levels
 
     def _refined(self, levels: list[Tensor]) -> Tensor:
-        refined = [
-            _enlarged(net(x), levels[-1]) for net, x in zip(self.refine, levels, strict=False)
-        ]
-        heatmaps: Tensor = self.heatmaps(self.fuse(cat([*refined, levels[-1]], 1)))
+        refined = [net(x) for net, x in zip(self.refine, levels, strict=False)] + [levels[-1]]
+        # A 1×1 convolution over all levels side by side is the sum of one on each, and those of
+        # the coarse levels cost next to nothing before they are enlarged.
+        parts = [_enlarged(net(x), levels[-1]) for net, x in zip(self.fuse, refined, strict=True)]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        heatmaps: Tensor = self.heatmaps(functional.relu(total))
         return heatmaps
 
 
@@ -169,7 +189,9 @@ def _pointwise(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def _depthwise(channels: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False),
-        nn.BatchNorm2d(channels),
+    convolution = (
+        StridedDepthwise(channels, 3, stride)
+        if stride > 1
+        else nn.Conv2d(channels, channels, 3, 1, 1, groups=channels, bias=False)
     )
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels))

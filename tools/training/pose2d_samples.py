@@ -39,12 +39,14 @@ class PoseSample(NamedTuple):
         joints: (17, 2) x, y in pixels of the crop.
         visibility: (17,) as in ``tools.studio.shards``; outside also where outside the crop.
         stature: pixels of the crop that the person's body height takes at their distance.
+        depths: (17,) how far behind the pelvis along the camera's axis, in body heights.
     """
 
     picture: Picture
     joints: Floats
     visibility: Picture
     stature: Floats
+    depths: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ class _Person:
     visibility: Picture
     box: Floats
     stature: float
+    depths: Floats
 
 
 class CropSource:
@@ -205,8 +208,9 @@ def person_of(scene: Scene, index: int) -> _Person:
     height, width = stored_size(scene)
     scale = np.array((width, height), np.float32) / (region[2:] - region[:2])
     camera = scene.view[index]
-    pelvis = scene.joints_m[scene.instant[index], 0]
-    depth = float((scene.camera_R[camera] @ pelvis + scene.camera_t[camera])[2])
+    body = scene.joints_m[scene.instant[index]]
+    depths = body @ scene.camera_R[camera, 2] + scene.camera_t[camera, 2]
+    depth = float(depths[0])
     focal = float(scene.camera_K[camera, 1, 1])
     box = (scene.boxes[index, 0].reshape(2, 2) - region[:2]) * scale
     return _Person(
@@ -214,6 +218,7 @@ def person_of(scene: Scene, index: int) -> _Person:
         visibility=scene.visibility[index, 0],
         box=box.clip(0, (width, height)).reshape(4).astype(np.float32),
         stature=float(scale[1]) * focal * scene.stature_m / max(depth, 0.1),
+        depths=((depths - depth) / scene.stature_m).astype(np.float32),
     )
 
 
@@ -266,15 +271,16 @@ def _place(
 
 
 def _labelled(picture: Picture, person: _Person, placed: _Placement) -> PoseSample:
-    joints = placed.to_crop(person.joints)
+    joints, depths = placed.to_crop(person.joints), person.depths
     visibility = person.visibility.copy()
     if np.linalg.det(placed.matrix) < 0:  # mirrored: left is right
-        joints, visibility = joints[list(MIRROR)], visibility[list(MIRROR)]
+        swapped = list(MIRROR)
+        joints, visibility, depths = joints[swapped], visibility[swapped], depths[swapped]
     beyond = ((joints < 0) | (joints >= (placed.width, placed.height))).any(1)
     visibility[beyond] = OUTSIDE
     scale = math.sqrt(abs(float(np.linalg.det(placed.matrix))))
     stature = np.array(person.stature / scale, np.float32)
-    return PoseSample(picture, joints, visibility, stature)
+    return PoseSample(picture, joints, visibility, stature, depths)
 
 
 def _hide(sample: PoseSample, covered: npt.NDArray[np.bool_]) -> None:

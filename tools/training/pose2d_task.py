@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engines.front_ends.yolo_cpn.host_operations import decode
 from engines.front_ends.yolo_cpn.operations import CPN_MEAN
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
+from tools.training.joint_readout import PoseStudent, ReadoutConfig, readout_loss
 from tools.training.loop_config import LoopConfig
 from tools.training.pose2d_loss import HeatConfig, heat_loss
 from tools.training.pose2d_metrics import KeypointScore, score_keypoints
@@ -56,6 +57,7 @@ class Pose2dTaskConfig:
             faster on small ones first.
         batch: Crops of a batch (of each process).
         heat: Shape of the heatmaps and cost of errors.
+        readout: What the context is to tell, and the cost of its errors.
         variety: How crops are varied.
         validation_crops: Crops of the validation set.
         workers: Processes that make crops ahead; 0 on a CPU, some 12 for a GPU.
@@ -66,6 +68,7 @@ class Pose2dTaskConfig:
     stages: tuple[CropStage, ...] = (CropStage(0.7, 192, 144), CropStage(1.0, 256, 192))
     batch: int = 24
     heat: HeatConfig = field(default_factory=HeatConfig)
+    readout: ReadoutConfig = field(default_factory=ReadoutConfig)
     variety: PoseVariety = field(default_factory=PoseVariety)
     validation_crops: int = 512
     workers: int = 0
@@ -105,7 +108,9 @@ class Pose2dTask:
         for head in (network.heatmaps, *network.predict):
             # Heat is rare: a network that begins without any need not unlearn it first.
             nn.init.normal_(cast(nn.Conv2d, cast(nn.Sequential, head)[-1]).weight, std=0.002)
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        student = PoseStudent(network)
+        student.inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return student
 
     def advance(self, progress: float) -> None:
         """Goes on to the stage that the spent share of the budget asks for."""
@@ -130,12 +135,20 @@ class Pose2dTask:
         joints = batch.joints.to(self._device, non_blocking=True)
         visibility = batch.visibility.to(self._device, non_blocking=True)
         images = as_images(batch.picture.to(self._device, non_blocking=True))
-        coarse, final = cast(LightCpn, network).training_outputs(images)
-        return heat_loss(coarse, final, joints, visibility, images.shape[2], config.heat)
+        height = images.shape[2]
+        student = cast(PoseStudent, network)
+        maps = student.inner.training_outputs(images)
+        heat, parts = heat_loss(maps.coarse, maps.final, joints, visibility, height, config.heat)
+        depths = batch.depths.to(self._device, non_blocking=True)
+        told, off = readout_loss(
+            student, maps.features, joints, depths, visibility, height, config.readout
+        )
+        loss = heat + told
+        return loss, {**parts, "loss": loss.detach(), "depth": off}
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Joints found, in per cent, and the mean error, on people never trained on."""
-        result = measure(cast(LightCpn, network), self.validation, self._device)
+        result = measure(cast(PoseStudent, network).inner, self.validation, self._device)
         return {
             "visible": result.visible,
             "limbs": result.visible_limbs,
@@ -167,6 +180,7 @@ class PoseBatch:
     joints: Tensor
     visibility: Tensor
     stature: Tensor
+    depths: Tensor
 
 
 def as_images(pictures: Tensor) -> Tensor:

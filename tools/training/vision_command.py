@@ -78,7 +78,7 @@ def detector(
         _only_one(export, evaluate)
         if export is not None:
             network = fresh_detector(task.height, task.width)
-            _fill(network, folder, lambda average: _inner(average))
+            _fill(network, folder, _inner)
             _ship(network, folder, export, "detector", "light detector")
         elif evaluate is not None:
             _write(evaluate_detector(evaluate, _given(data), pictures, threads), report)
@@ -109,7 +109,7 @@ def pose2d(
         _only_one(export, evaluate)
         if export is not None:
             network = build("light_cpn", _options(task.network))
-            _fill(network, folder, lambda average: average)
+            _fill(network, folder, _inner)
             _ship(network, folder, export, "pose2d", "light CPN")
         elif evaluate is not None:
             _write(evaluate_pose2d(evaluate, _given(data), crops, threads), report)
@@ -188,8 +188,9 @@ def _load(network: nn.Module, content: Mapping[str, Any], path: Path) -> None:
 
 
 def _inner(average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The names of the network inside an `EngineNetwork`."""
-    return {name.removeprefix("inner."): value for name, value in average.items()}
+    """The network that ships, without what was trained beside it."""
+    start = "inner."
+    return {name[len(start) :]: v for name, v in average.items() if name.startswith(start)}
 
 
 def _fill(
