@@ -16,7 +16,7 @@ import numpy.typing as npt
 from app.config import AppConfig
 from app.frame_receiver import FrameSet
 from app.rig_use import RigUse, Stage, StagedPose
-from app.tracks import JointTrack, to_half_widths, to_pixels, window_times
+from app.tracks import JointTrack, read_window, to_half_widths, to_pixels, window_times
 from engines.bone_lengths import BoneLengths
 from engines.front_ends.base import FrontEnd, StageTime, View2D
 from engines.level import LevelEstimator
@@ -121,6 +121,7 @@ class PosePipeline:
         self._rig_bones = BoneLengths()
         self._rig = RigUse()
         self._points = np.zeros((views, JOINT_COUNT, 3), np.float32)
+        self._at_offsets: Floats | None = None
         self._aspects = np.full(views, 0.75)
         self._fused: FusedPose | None = None
         self._fused_ns = 0
@@ -239,7 +240,8 @@ class PosePipeline:
     def _window(self, time_ns: int) -> tuple[Floats, ContextWindow | None]:
         card = self._lifter.card
         times = window_times(time_ns, card.frames, card.rate_hz)
-        joints = np.stack([track.sample(times) for track in self._tracks], axis=1)
+        instants = self._rig.instants(int(times[self._out]))
+        joints, self._at_offsets = read_window(self._tracks, times, instants)
         if not self._reads_context:
             return joints, None
         channels = self._lifter.context_channels
@@ -256,8 +258,7 @@ class PosePipeline:
         seen: npt.NDArray[np.bool_],
     ) -> Skeleton3D | None:
         card = self._lifter.card
-        behind = card.frames - 1 - self._out
-        time_ns = frames.time_ns - round(behind * 1e9 / card.rate_hz)
+        time_ns = int(window_times(frames.time_ns, card.frames, card.rate_hz)[self._out])
         # A view that is not seen at this instant but was within the window is answered too, with
         # the larger sigma that it deserves.
         fused = self._fusion.update(
@@ -285,6 +286,7 @@ class PosePipeline:
             self._aspects,
             lifted.joints[self._out].astype(np.float64) * self._metres,
             np.where(seen[:, None], lifted.sigma[self._out] * self._metres, np.inf),
+            self._at_offsets,
         )
         bones = self._rig_bones if pose.stage == "rig" else self._bones
         joints = bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))

@@ -21,8 +21,9 @@ from engines.rig.types import Floats, Observation, Rig, RigCamera
 _PERSIST_S: Final = 1.2
 """An alarm that does not last so long is none: people hide behind chairs, and squat."""
 _MOSTLY: Final = 0.7
-_DOUBT_S: Final = 2.4
-"""A camera that is only doubted is taken for moved when that lasts so long without a break."""
+_TURNED_S: Final = 0.6
+"""That one turn of a camera explains everything is seldom chance: it need not last as long."""
+_TURNED_MOSTLY: Final = 0.8
 _CHECK_SETS: Final = 10
 """Sets in which a rig file must have fitted before it is trusted."""
 _KEPT_SETS: Final = 40
@@ -49,7 +50,7 @@ class RigWatch:
     @property
     def suspicious(self) -> bool:
         """Whether something looks wrong, but not for long enough yet to be sure."""
-        return bool(self._recent) and bool(self._recent[-1][2])
+        return bool(self._recent) and any(self._recent[-1][1:])
 
     def look(self, observation: Observation) -> tuple[int, ...] | None:
         """Takes one set.
@@ -60,19 +61,24 @@ class RigWatch:
         check = self._monitor.observe(observation)
         now = observation.time_s
         suspects = frozenset(self._known if check.lost else check.moved)
-        self._recent.append((now, suspects, suspects | frozenset(check.doubted)))
-        while now - self._recent[0][0] > _DOUBT_S + 0.5 and len(self._recent) > 1:
+        self._recent.append((now, suspects, frozenset(check.turned)))
+        while now - self._recent[0][0] > _PERSIST_S + 0.5 and len(self._recent) > 1:
             self._recent.popleft()
-        # A verdict may waver at its limit: most of the time is enough. Mere doubt must not.
-        lately = [s for at, s, _ in self._recent if now - at <= _PERSIST_S]
-        doubts = [d for at, _, d in self._recent if now - at <= _DOUBT_S]
+        # A verdict may waver at its limit: most of the time is enough.
+        suspected = [s for at, s, _ in self._recent if now - at <= _PERSIST_S]
+        turned = [t for at, _, t in self._recent if now - at <= _TURNED_S]
         age = now - self._recent[0][0]
-        moved = []
-        for v in self._known:
-            sure = age >= _PERSIST_S and sum(v in s for s in lately) >= _MOSTLY * len(lately)
-            if sure or (age >= _DOUBT_S and all(v in d for d in doubts)):
-                moved.append(v)
-        return tuple(moved) or None
+        moved = tuple(
+            v
+            for v in self._known
+            if (age >= _PERSIST_S and _share(v, suspected) >= _MOSTLY)
+            or (age >= _TURNED_S and _share(v, turned) >= _TURNED_MOSTLY)
+        )
+        return moved or None
+
+
+def _share(view: int, sets: Sequence[frozenset[int]]) -> float:
+    return sum(view in named for named in sets) / len(sets)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,7 +132,7 @@ class FileRig:
             return None
         self._recent.append(observation)
         check = self._monitor.observe(observation)
-        if check.lost or check.moved:
+        if check.lost or check.moved or check.turned:
             self._fitted = 0
             if self._wrong_since is None:
                 self._wrong_since = observation.time_s
@@ -158,8 +164,9 @@ class FileRig:
         if check.lost or fitting < 2:
             text = f"{self._path}: does not fit what is seen; finding the cameras anew"
             return Verdict(None, (), (*self._notes, text))
-        moved = tuple(self._names[v] for v in check.moved)
-        cameras = tuple(None if v in check.moved else c for v, c in enumerate(self._rig.cameras))
+        wrong = {*check.moved, *check.turned}
+        moved = tuple(self._names[v] for v in sorted(wrong))
+        cameras = tuple(None if v in wrong else c for v, c in enumerate(self._rig.cameras))
         text = f"{self._path}: {', '.join(moved)} not where the file says; left out until found"
         return Verdict(replace(self._rig, cameras=cameras), moved, (*self._notes, text))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -46,6 +46,7 @@ class _Instant:
     aspects: Floats
     lifted: Floats
     lifted_sigma: Floats
+    keypoints: npt.NDArray[np.float32] | None
 
 
 class RigUse:
@@ -91,6 +92,13 @@ class RigUse:
             return None
         return np.asarray(cameras.rotations[view].T)
 
+    def instants(self, time_ns: int) -> npt.NDArray[np.int64] | None:
+        """(V,) by each view's own time stamps, an instant of the rig's; None without a rig."""
+        if self._cameras is None:
+            return None
+        # A picture shows what happened an offset later than its stamp says.
+        return time_ns - np.round(self._cameras.offsets * 1e9).astype(np.int64)
+
     def pose(
         self,
         time_ns: int,
@@ -99,6 +107,7 @@ class RigUse:
         aspects: Floats,
         lifted: Floats,
         lifted_sigma: Floats,
+        keypoints: npt.NDArray[np.float32] | None = None,
     ) -> StagedPose:
         """The pose of one instant.
 
@@ -109,19 +118,20 @@ class RigUse:
             aspects: (V,) height over width of the pictures.
             lifted: (V, 17, 3) the lifter's answers in camera axes, root-relative, metres.
             lifted_sigma: (V, 17) expected distances of those, metres; infinite where none.
+            keypoints: (V, 17, 3) the tracks at ``instants(time_ns)``, if they were read already.
 
         Returns:
             The fused pose, or the lifter's where there is no rig or too little is seen; in the
             second after a change it passes from the one to the other.
         """
-        instant = _Instant(time_ns, alone, aspects, lifted, lifted_sigma)
+        instant = _Instant(time_ns, alone, aspects, lifted, lifted_sigma, keypoints)
         made = self._made(instant, tracks)
         source = (made.stage, self._version if made.stage == "rig" else 0)
         before: StagedPose | None = None
         if source != self._source and self._last is not None:
             # What the new source would have said of the instant before: that is compared with
             # what was shown then, so that no motion in between is taken for a difference.
-            before = self._made(self._last, tracks)
+            before = self._made(replace(self._last, keypoints=None), tracks)
             if before.stage != made.stage:
                 before = None
         self._source, self._last = source, instant
@@ -139,19 +149,15 @@ class RigUse:
 
     def _made(self, instant: _Instant, tracks: list[JointTrack]) -> StagedPose:
         """What is known of an instant now: with the rig where there is one, else by the lifter."""
-        cameras = self._cameras
-        if cameras is None:
+        cameras, times_ns = self._cameras, self.instants(instant.time_ns)
+        if cameras is None or times_ns is None:
             return instant.alone
-        # A picture shows what happened an offset later than its stamp says.
-        keypoints = np.stack(
-            [
-                track.sample(np.array([instant.time_ns - round(float(offset) * 1e9)]))[0]
-                for track, offset in zip(tracks, cameras.offsets, strict=True)
-            ]
-        ).astype(np.float64)
+        keypoints = instant.keypoints
+        if keypoints is None:
+            keypoints = np.stack([t.sample(times_ns[[v]])[0] for v, t in enumerate(tracks)])
         pose = pose_with_rig(
             cameras,
-            keypoints,
+            keypoints.astype(np.float64),
             instant.aspects,
             self._rig_error_m,
             instant.lifted,

@@ -115,13 +115,9 @@ def _ratios(pairs: dict[tuple[int, int], float]) -> np.ndarray:
     return ratio
 
 
-def test_one_poor_pair_is_doubted_and_one_by_far_is_an_alarm() -> None:
+def test_one_poor_pair_tells_nothing_and_most_of_a_cameras_do() -> None:
     known = np.ones(4, bool)
     habit = np.full((4, 4), 0.5)
-    poor = judge(_ratios({(0, 2): 1.8}), known, habit)
-    assert poor.moved == () and len(poor.doubted) == 1 and poor.doubted[0] in (0, 2)
-    far = judge(_ratios({(0, 2): 4.0}), known, habit)
-    assert len(far.moved) == 1 and far.moved[0] in (0, 2) and far.doubted == ()
-    most = judge(_ratios({(0, 2): 1.8, (1, 2): 1.8}), known, habit)
-    assert most.moved == (2,) and most.doubted == ()
+    assert judge(_ratios({(0, 2): 4.0}), known, habit).moved == ()
+    assert judge(_ratios({(0, 2): 1.8, (1, 2): 1.8}), known, habit).moved == (2,)
     assert judge(_ratios({}), known, habit).moved == ()

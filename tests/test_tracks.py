@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.tracks import JointTrack, to_half_widths, to_pixels, window_times
+from app.tracks import JointTrack, read_window, to_half_widths, to_pixels, window_times
 
 MS = 1_000_000
 
@@ -34,6 +34,28 @@ def test_a_joint_in_straight_motion_is_read_exactly(gaps_ms: list[int], seed: in
     assert (out[..., 2] == np.float32(0.8)).all()
     expected = speed[None] * (wanted * 1e-9)[:, None, None]
     np.testing.assert_allclose(out[..., :2], expected, atol=2e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-40, 40), min_size=3, max_size=3), st.integers(0, 2**16))
+def test_a_window_read_with_one_more_instant_is_the_same(ahead_ms: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tracks = [JointTrack(), JointTrack(), JointTrack()]
+    for track in tracks:
+        for number in range(20):
+            time = number * 66 * MS + int(rng.integers(-15, 15)) * MS
+            joints = rng.normal(size=(17, 3)).astype(np.float32)
+            joints[:, 2] = rng.random(17) > 0.2
+            track.add(time, joints)
+    times = window_times(1254 * MS, 27, 30.0)
+    instants = times[20] + np.array(ahead_ms, np.int64) * MS
+    alone, nothing = read_window(tracks, times, None)
+    window, own = read_window(tracks, times, instants)
+    assert nothing is None and own is not None
+    # To float32: with another newest instant the seconds relative to it round otherwise.
+    np.testing.assert_allclose(window, alone, atol=1e-4)
+    for view, track in enumerate(tracks):
+        np.testing.assert_allclose(own[view], track.sample(instants[[view]])[0], atol=1e-4)
 
 
 def test_far_from_any_sighting_a_joint_is_missing() -> None:

@@ -45,9 +45,10 @@ from tools.training.loop_config import LoopConfig
 from tools.training.pose2d_loss import HeatConfig, heat_loss, heat_targets
 from tools.training.pose2d_metrics import score_keypoints
 from tools.training.pose2d_samples import CropSource, PoseVariety, person_of, plain_crop
-from tools.training.pose2d_task import CropStage, Pose2dTask, Pose2dTaskConfig
+from tools.training.pose2d_task import Pose2dTask, Pose2dTaskConfig
 from tools.training.presets import load_preset
 from tools.training.sample_stream import SampleStream
+from tools.training.stages import PictureStage
 from tools.training.vision_command import DetectorPreset, Pose2dPreset
 from walking import walking_clip
 
@@ -331,7 +332,7 @@ def test_people_too_little_seen_are_neither_asked_for_nor_forbidden() -> None:
 
 def pose_trainer(data: Path, folder: Path, steps: int = 6) -> Trainer:
     network = LightCpnConfig(64, 48, 8, (8, 8, 8, 8), (1, 1, 1, 1), 2, 8)
-    stages = (CropStage(0.5, 32, 32), CropStage(1.0, 64, 48))
+    stages = (PictureStage(0.5, 32, 32), PictureStage(1.0, 64, 48))
     config = Pose2dTaskConfig(network=network, stages=stages, batch=2, validation_crops=4)
     loop = LoopConfig(steps=steps, warmup_steps=2, validate_every=3, checkpoint_minutes=0.0)
     return Trainer(Pose2dTask(config, data, CPU), loop, folder, CPU)

@@ -7,13 +7,8 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from engines.rig.monitor import (
-    NEEDED,
-    OFF,
-    essential_matrices,
-    normalised_joints,
-    sampson_ratios,
-)
+from engines.rig.epipolar import essential_matrices, normalised_joints, sampson_ratios
+from engines.rig.monitor import NEEDED, OFF
 from engines.rig.triangulation import Cameras
 from engines.rig.types import Floats
 

@@ -17,6 +17,8 @@ from engines.rig.types import Bools, Floats, Rig, RigCamera
 
 _CAUCHY2: Final = 6.0
 _MIN_DEPTH: Final = 0.1
+_DONE_M: Final = 2e-4
+"""A step of less changes nothing that anybody could see."""
 _USUAL_DISTANCE_M: Final = 3.5
 _OWN_SHARE: Final = 0.15
 """A camera's errors in turn, place and lens make up for each other: where the person is, its rays
@@ -119,7 +121,7 @@ def triangulate(
         positions: (V, 3).
         expected: (N, 3) where the joints are expected, or None.
         expected_information: (N,) inverse variances of that, along each axis; 0 for none.
-        rounds: Gauss-Newton steps.
+        rounds: Gauss-Newton steps, at most.
 
     Returns:
         The joints. ``information`` does not contain that of ``expected``.
@@ -159,6 +161,8 @@ def refine(
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         length = np.sqrt((step**2).sum(-1, keepdims=True))
         points = points - step * np.minimum(1.0, 0.5 / np.maximum(length, 1e-9))
+        if length.max() < _DONE_M:
+            break
     return Triangulated(points, information, weights, (weights > 0.35).sum(1))
 
 

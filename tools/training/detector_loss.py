@@ -73,7 +73,7 @@ def detector_loss(
 
     Args:
         network: in training mode.
-        images: (B, 3, H, W) RGB 0…1.
+        images: (B, 3, H, W) RGB 0…1, of the network's own proportions, maybe smaller.
         boxes: (B, M, 4) x0, y0, x1, y1 in input pixels.
         kinds: (B, M) as in ``detector_samples``.
         costs: What each error costs.
@@ -136,23 +136,34 @@ def pair_iou(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _rows(network: PersonDetector, images: Tensor) -> _Rows:
-    parts, strides, starts, columns, start = [], [], [], [], 0
+    # Smaller pictures than the network's own show smaller people: its anchors shrink alike.
+    device = images.device
+    size = torch.tensor(images.shape[:1:-1], device=device)
+    smaller = size / torch.tensor(network.info.inputs[0].shape[:1:-1], device=device)
+    parts, cells, anchors, strides, starts, columns, start = [], [], [], [], [], [], 0
     heads: tuple[Tensor, ...] = network.inner(images)
-    for index, raw in enumerate(heads):
+    for head, raw in zip(cast(Darknet, network.inner).heads, heads, strict=True):
         batch, _, height, width = raw.shape
         part = raw.float().reshape(batch, -1, 6, height * width)
         part = part.permute(0, 3, 1, 2).reshape(batch, -1, 6)
         parts.append(part)
-        strides.append(network.get_buffer(f"strides{index}").expand(part.shape[1], 2))
+        shapes = torch.tensor(head.anchors, device=device) * smaller
+        anchors.append(shapes.repeat(height * width, 1))
+        place = torch.arange(height * width, device=device)
+        corners = torch.stack((place % width, place // width), -1).float()
+        cells.append(corners.repeat_interleave(len(head.anchors), 0))
+        grid = torch.tensor((width, height), device=device)
+        strides.append((size / grid).expand(part.shape[1], 2))
         starts.append(start)
         columns.append(width)
         start += part.shape[1]
-    cells, anchors = (
-        torch.cat([network.get_buffer(f"{name}{index}") for index in range(len(heads))])
-        for name in ("cells", "anchors")
-    )
     return _Rows(
-        torch.cat(parts, 1), cells, anchors, torch.cat(strides), tuple(starts), tuple(columns)
+        torch.cat(parts, 1),
+        torch.cat(cells),
+        torch.cat(anchors),
+        torch.cat(strides),
+        tuple(starts),
+        tuple(columns),
     )
 
 

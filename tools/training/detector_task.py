@@ -26,6 +26,7 @@ from tools.training.detector_samples import (
 from tools.training.loop_config import LoopConfig
 from tools.training.sample_stream import SampleStream
 from tools.training.scene_pool import ScenePool
+from tools.training.stages import PictureStage, stage_at
 
 _CHUNK = 32
 _FIRST_OBJECTNESS = -4.0
@@ -39,6 +40,8 @@ class DetectorTaskConfig:
     Attributes:
         height: Of the input in pixels, a multiple of 32.
         width: Of the input in pixels, a multiple of 32.
+        stages: Sizes of the pictures in training, of the input's proportions; none for its own
+            size throughout. The network is fully convolutional and its anchors shrink with it.
         batch: Pictures of a batch (of each process).
         costs: What each error costs.
         variety: How pictures are varied.
@@ -49,6 +52,7 @@ class DetectorTaskConfig:
 
     height: int = 256
     width: int = 256
+    stages: tuple[PictureStage, ...] = ()
     batch: int = 24
     costs: DetectorCosts = field(default_factory=DetectorCosts)
     variety: DetectorVariety = field(default_factory=DetectorVariety)
@@ -78,9 +82,11 @@ class DetectorTask:
     """
 
     def __init__(self, config: DetectorTaskConfig, data: Path, device: torch.device) -> None:
-        self.config, self._device = config, device
+        self.config, self._data, self._device = config, data, device
         size = (config.height, config.width)
-        self._source = PictureSource(data, "train", *size, config.variety, config.memory_mb)
+        self._stages = config.stages or (PictureStage(1.0, *size),)
+        self._stage = self._stages[0]
+        self._source = self._make_source()
         self._stream: SampleStream[DetectorSample] | None = None
         pool = ScenePool(data, "validation", "frames", 100.0)
         self.validation = draw_whole(pool, config.validation_pictures, *size)
@@ -88,6 +94,13 @@ class DetectorTask:
     def build(self) -> nn.Module:
         """A fresh network, its weights laid out as a CPU is fastest with them."""
         return fresh_detector(self.config.height, self.config.width)
+
+    def advance(self, progress: float) -> None:
+        """Goes on to the stage that the spent share of the budget asks for."""
+        stage = stage_at(self._stages, progress)
+        if stage != self._stage:
+            self._stage, self._stream = stage, None
+            self._source = self._make_source()
 
     def loss(
         self, network: nn.Module, generator: torch.Generator
@@ -115,6 +128,12 @@ class DetectorTask:
             "overlap": result.mean_overlap,
             "score": 100 - result.recall + 100 * result.false_per_empty,
         }
+
+    def _make_source(self) -> PictureSource:
+        config, stage = self.config, self._stage
+        return PictureSource(
+            self._data, "train", stage.height, stage.width, config.variety, config.memory_mb
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,23 +28,9 @@ from tools.training.pose2d_samples import (
 )
 from tools.training.sample_stream import SampleStream
 from tools.training.scene_pool import ScenePool
+from tools.training.stages import PictureStage, stage_at
 
 _CHUNK = 32
-
-
-@dataclass(frozen=True, slots=True)
-class CropStage:
-    """A part of training with crops of one size.
-
-    Attributes:
-        until: The share of the budget at which it ends.
-        height: Of the crops in pixels, a multiple of 32.
-        width: Of the crops in pixels, a multiple of 16.
-    """
-
-    until: float
-    height: int
-    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +51,10 @@ class Pose2dTaskConfig:
     """
 
     network: LightCpnConfig = field(default_factory=LightCpnConfig)
-    stages: tuple[CropStage, ...] = (CropStage(0.7, 192, 144), CropStage(1.0, 256, 192))
+    stages: tuple[PictureStage, ...] = (
+        PictureStage(0.7, 192, 144),
+        PictureStage(1.0, 256, 192),
+    )
     batch: int = 24
     heat: HeatConfig = field(default_factory=HeatConfig)
     readout: ReadoutConfig = field(default_factory=ReadoutConfig)
@@ -114,8 +103,7 @@ class Pose2dTask:
 
     def advance(self, progress: float) -> None:
         """Goes on to the stage that the spent share of the budget asks for."""
-        stages = self.config.stages
-        stage = next((stage for stage in stages if progress < stage.until), stages[-1])
+        stage = stage_at(self.config.stages, progress)
         if stage != self._stage:
             self._stage, self._stream = stage, None
             self._source = self._make_source()
