@@ -27,7 +27,7 @@ from picture_scenes import box_scene
 from rendered_scenes import marker_scene
 from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE, Scene, scene_path, write_scene
 from tools.train import app
-from tools.training.detector_loss import complete_iou, detector_loss, pair_iou
+from tools.training.detector_loss import boxes_of, complete_iou, detector_loss, pair_iou
 from tools.training.detector_metrics import score_detections
 from tools.training.detector_samples import (
     IGNORED,
@@ -66,7 +66,12 @@ task:
 loop: {{steps: 6, warmup_steps: 2, validate_every: 3, checkpoint_minutes: 0.0, bfloat16: true}}
 """
 DETECTOR_PRESET = """
-task: {height: 64, width: 64, batch: 2, validation_pictures: 4}
+task:
+  height: 64
+  width: 64
+  stages: [{until: 0.5, height: 32, width: 32}, {until: 1.0, height: 64, width: 64}]
+  batch: 2
+  validation_pictures: 4
 loop: {steps: 4, warmup_steps: 2, validate_every: 2, checkpoint_minutes: 0.0}
 """
 
@@ -285,6 +290,23 @@ def test_complete_iou_is_one_for_the_same_box_only(values: list[float]) -> None:
     assert float(complete_iou(box, far)) < 0
 
 
+@pytest.mark.parametrize("smaller", [1, 2])
+def test_training_reads_boxes_as_the_detector_does(smaller: int) -> None:
+    """Of smaller pictures too, in proportion: the same answers mean the same people."""
+    network = fresh_detector(128, 64)
+    images = torch.rand(2, 3, 128 // smaller, 64 // smaller)
+    with torch.no_grad():
+        network.train()(torch.rand(4, 3, 128, 64))  # other statistics than a fresh network's
+        network.eval()
+        read = boxes_of(network, images)
+        twin = fresh_detector(128 // smaller, 64 // smaller)
+        twin.load_state_dict(network.state_dict())
+        wanted, _ = twin.eval()(images)
+    sizes = read[..., 2:] - read[..., :2]
+    torch.testing.assert_close((read[..., :2] + read[..., 2:]) / 2, wanted[..., :2])
+    torch.testing.assert_close(sizes * smaller, wanted[..., 2:])
+
+
 def test_the_detector_learns_one_picture() -> None:
     torch.manual_seed(0)
     network = fresh_detector(64, 64).train()
@@ -442,9 +464,9 @@ def test_a_new_run_starts_from_given_weights(
     best = tmp_path / "one" / "best.pt"
     code, text = invoke(*common, "--folder", tmp_path / "two", "--from", best)
     assert code == 0, text
-    start = torch.load(best, weights_only=True)["average"]["fuse.pointwise.0.weight"]
+    start = torch.load(best, weights_only=True)["average"]["inner.fuse.0.0.weight"]
     after = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["network"]
-    assert torch.allclose(after["fuse.pointwise.0.weight"], start, atol=1e-5)
+    assert torch.allclose(after["inner.fuse.0.0.weight"], start, atol=1e-5)
 
 
 # ---- mistakes

@@ -101,6 +101,14 @@ def detector_loss(
     return loss, {"loss": loss.detach(), "box": wrong.detach(), "objectness": objectness.detach()}
 
 
+def boxes_of(network: PersonDetector, images: Tensor) -> Tensor:
+    """(B, N, 4) x0, y0, x1, y1 in pixels of (B, 3, H, W) images, as training reads them.
+
+    The images may be smaller than the network's own input; its anchors then shrink with them.
+    """
+    return _rows(network, images).boxes()
+
+
 def complete_iou(one: Tensor, other: Tensor) -> Tensor:
     """Complete IoU of boxes: overlap, less the distance of middles, less the misfit of shapes.
 
