@@ -20,7 +20,7 @@ from app.messages import (
     View,
     ViewEvidence,
 )
-from app.pose_pipeline import PipelineResult
+from app.pose_result import PipelineResult
 from engines.front_ends.base import View2D
 
 
