@@ -11,11 +11,13 @@ from engines.errors import UserError
 from tools.bench.chain import chain
 from tools.bench.engines import engines
 from tools.bench.pipeline import pipeline
+from tools.bench.training import training
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(engines)
 app.command()(chain)
 app.command()(pipeline)
+app.command()(training)
 
 
 def run() -> None:
