@@ -103,6 +103,16 @@ def test_the_benchmark_names_unknown_networks(tmp_path: Path) -> None:
     assert "unknown network 'resnet' (known: detector, " in done.stderr
 
 
+def test_the_training_benchmark_compares_both_ways(tmp_path: Path) -> None:
+    done = run("tools.bench", "training", "--batch", "2", "--repeats", "1", cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines() if "light-" in line]
+    assert len(rows) == 4
+    for row in rows:
+        quick, plain, ratio = (float(word) for word in row if word.replace(".", "").isdigit())
+        assert quick > 0 and plain > 0 and ratio == pytest.approx(quick / plain, rel=0.1)
+
+
 def test_half_precision_is_exported_once_and_again_when_the_network_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
