@@ -349,6 +349,10 @@ def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None
     ]
     again = run(*find)
     assert again.exit_code == 0 and "wrote 0 scenes" in again.stdout, again.stderr
+    unseen = run(*find, "--out", tmp_path / "unseen", "--unseen-from", 1)
+    assert unseen.exit_code == 0, unseen.stderr
+    assert not list((tmp_path / "unseen").rglob("train/*.safetensors"))
+    assert list((tmp_path / "unseen").rglob("validation/*.safetensors"))
 
     preset = tmp_path / "tiny.yaml"
     preset.write_text(PRESET)

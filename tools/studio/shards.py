@@ -146,6 +146,11 @@ def scene_path(folder: Path, kind: Kind, seed: int) -> Path:
     return folder / f"{kind}-{seed:06d}.safetensors"
 
 
+def seed_of(path: Path) -> int:
+    """The seed in the name of a scene's file, as `scene_path` makes it."""
+    return int(path.stem.rpartition("-")[2])
+
+
 def list_scenes(folder: Path, kind: Kind) -> tuple[Path, ...]:
     """The finished scenes of one kind in the folder of a split, by seed."""
     return tuple(sorted(folder.glob(f"{kind}-*.safetensors")))

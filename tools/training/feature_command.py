@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
-from tools.studio.shards import list_scenes, read_scene
+from tools.studio.shards import list_scenes, read_scene, seed_of
 from tools.training.feature_pass import FeaturePass
 from tools.training.feature_scenes import SPLITS, digest_of, save_feature_scene
 
@@ -30,6 +30,14 @@ def features(
     mirror: Annotated[
         bool, typer.Option(help="Show every training scene mirrored as well.")
     ] = True,
+    unseen_from: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Leave out training scenes with a smaller seed than this: those that the pose "
+            "network was trained on, where it does better than on anybody else.",
+        ),
+    ] = 0,
     processes: Annotated[int, typer.Option(min=1, help="So many scenes at once.")] = 2,
 ) -> None:
     """Find joints and image context in rendered sequences, as the live front end would."""
@@ -38,7 +46,7 @@ def features(
         if not network.is_file():
             raise UserError(f"pose2d: {network} not found; train it or give its .onnx file")
         digest = FeaturePass(OnnxRuntimeBackend(network, 1)).digest
-        jobs = [job for job in _jobs(data, out, mirror) if digest_of(job[1]) != digest]
+        jobs = [job for job in _jobs(data, out, mirror, unseen_from) if digest_of(job[1]) != digest]
         _run(jobs, network, processes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,17 +57,19 @@ Job = tuple[Path, Path, bool]
 """A scene of pictures, the scene of features to write, and whether to mirror."""
 
 
-def _jobs(data: Path, out: Path, mirror: bool) -> Iterator[Job]:
+def _jobs(data: Path, out: Path, mirror: bool, unseen_from: int) -> Iterator[Job]:
     found = False
     for split in SPLITS:
         for path in list_scenes(data / split, "crops"):
+            if split == "train" and seed_of(path) < unseen_from:
+                continue
             found = True
             yield path, out / split / path.name, False
             if mirror and split == "train":
                 yield path, out / split / f"{path.stem}-mirrored.safetensors", True
     if not found:
         raise UserError(
-            f"data: no scenes of crops in {data}; make them with python -m tools.studio"
+            f"data: no such scenes of crops in {data}; make them with python -m tools.studio"
         )
 
 
