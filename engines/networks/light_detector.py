@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-_ANCHORS: Final = "12,28, 22,60, 36,104, 60,150, 88,206, 150,230"
+_ANCHORS: Final = ((12, 28), (22, 60), (36, 104), (60, 150), (88, 206), (150, 230))
 """Widths and heights of people at an input of 256 pixels, three for each head."""
+
+_ANCHOR_INPUT: Final = 256
 
 _STAGES: Final = ((24, 2), (48, 3), (96, 3), (160, 3))
 """Channels and inverted residuals at strides 4, 8, 16 and 32."""
@@ -21,11 +23,15 @@ _EXPANSION: Final = 3
 def light_detector_cfg(height: int = 256, width: int = 256) -> str:
     """The cfg text of the light detector.
 
+    The same weights serve inputs of several sizes: the anchors grow with the input.
+
     Args:
         height: of the input in pixels, a multiple of 32.
         width: of the input in pixels, a multiple of 32.
     """
     cfg = _Cfg(["[net]", f"width={width}", f"height={height}", "channels=3"])
+    scale = max(height, width) / _ANCHOR_INPUT
+    anchors = ", ".join(f"{w * scale:g},{h * scale:g}" for w, h in _ANCHORS)
     cfg.convolution(16, 3, stride=2)
     channels = 16
     fine = 0
@@ -39,14 +45,14 @@ def light_detector_cfg(height: int = 256, width: int = 256) -> str:
             fine = cfg.last_layer
     coarse = cfg.separable(channels, 128)
     cfg.separable(128, 128)
-    cfg.head("3,4,5")
+    cfg.head("3,4,5", anchors)
     cfg.section("route", layers=coarse)
     cfg.convolution(64, 1)
     cfg.section("upsample", stride=2)
     cfg.section("route", layers=f"-1,{fine}")
     cfg.separable(64 + _STAGES[2][0], 128)
     cfg.separable(128, 128)
-    cfg.head("0,1,2")
+    cfg.head("0,1,2", anchors)
     return cfg.text()
 
 
@@ -93,6 +99,6 @@ class _Cfg:
         if stride == 1 and channels == filters:
             self.section("shortcut", **{"from": -4}, activation="linear")
 
-    def head(self, mask: str) -> None:
+    def head(self, mask: str, anchors: str) -> None:
         self.section("convolutional", filters=18, size=1, stride=1, pad=1, activation="linear")
-        self.section("yolo", mask=mask, anchors=_ANCHORS, classes=1)
+        self.section("yolo", mask=mask, anchors=anchors, classes=1)
