@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -35,6 +36,24 @@ _SURE_MM, _LOST_MM = 20.0, 220.0
 _HOPELESS_MM = 150.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """What the lifter and the rig read from the tracks for one set.
+
+    Attributes:
+        joints: (F, V, 17, 3) half-width units.
+        context: for the image stream, or None.
+        time_ns: the instant that is shown.
+        at_offsets: (V, 17, 3) joints at that instant by each view's own time stamps, or None
+            without a rig.
+    """
+
+    joints: Floats
+    context: ContextWindow | None
+    time_ns: int
+    at_offsets: Floats | None
+
+
 class PosePipeline:
     """The chain of one run; it keeps the tracks and what is known of the cameras."""
 
@@ -60,7 +79,6 @@ class PosePipeline:
         self._rig_bones = BoneLengths()
         self._rig = RigUse()
         self._points = np.zeros((views, JOINT_COUNT, 3), np.float32)
-        self._at_offsets: Floats | None = None
         self._aspects = np.full(views, 0.75)
         self._fused: FusedPose | None = None
         self._fused_ns = 0
@@ -79,13 +97,16 @@ class PosePipeline:
         found = self._timed("front_end", lambda: self._find(frames))
         self._stages.extend(self._front_end.stage_times())
         views, swapped = self._timed("mend", lambda: self._mend(frames, found))
-        window, context = self._timed("window", lambda: self._window(frames.time_ns))
+        window = self._timed("window", lambda: self._window(frames.time_ns))
         skeleton = None
         lifted: LiftedViews | None = None
-        mask = np.asarray((window[..., 2] > 0).any((0, 2)), bool)
-        seen = (window[self._out, :, :, 2] > 0).sum(-1) >= _MIN_JOINTS
+        known = window.joints[..., 2] > 0
+        mask = np.asarray(known.any((0, 2)), bool)
+        seen = known[self._out].sum(-1) >= _MIN_JOINTS
         if seen.any():
-            answers = self._timed("lifter", lambda: self._lifter.lift(window, mask, context))
+            answers = self._timed(
+                "lifter", lambda: self._lifter.lift(window.joints, mask, window.context)
+            )
             skeleton = self._timed("fuse", lambda: self._fuse(frames, window, answers, mask, seen))
             lifted = answers
         findings = self._findings(lifted, seen)
@@ -176,28 +197,28 @@ class PosePipeline:
         turned = np.einsum("vji,kj->vki", self._fused.rotations, self._fused.joints)
         return np.asarray(turned, np.float32)
 
-    def _window(self, time_ns: int) -> tuple[Floats, ContextWindow | None]:
+    def _window(self, newest_ns: int) -> _Window:
         card = self._lifter.card
-        times = window_times(time_ns, card.frames, card.rate_hz)
-        instants = self._rig.instants(int(times[self._out]))
-        joints, self._at_offsets = read_window(self._tracks, times, instants)
-        if not self._reads_context:
-            return joints, None
-        channels = self._lifter.context_channels
-        read = [track.sample_context(times, channels) for track in self._tracks]
-        features = np.stack([features for features, _ in read], axis=1)
-        return joints, ContextWindow(features, np.stack([mask for _, mask in read], axis=1))
+        times = window_times(newest_ns, card.frames, card.rate_hz)
+        time_ns = int(times[self._out])
+        joints, at_offsets = read_window(self._tracks, times, self._rig.instants(time_ns))
+        context: ContextWindow | None = None
+        if self._reads_context:
+            channels = self._lifter.context_channels
+            read = [track.sample_context(times, channels) for track in self._tracks]
+            features = np.stack([features for features, _ in read], axis=1)
+            context = ContextWindow(features, np.stack([mask for _, mask in read], axis=1))
+        return _Window(joints, context, time_ns, at_offsets)
 
     def _fuse(
         self,
         frames: FrameSet,
-        window: Floats,
+        window: _Window,
         lifted: LiftedViews,
         mask: npt.NDArray[np.bool_],
         seen: npt.NDArray[np.bool_],
     ) -> Skeleton3D | None:
-        card = self._lifter.card
-        time_ns = int(window_times(frames.time_ns, card.frames, card.rate_hz)[self._out])
+        time_ns = window.time_ns
         # A view that is not seen at this instant but was within the window is answered too, with
         # the larger sigma that it deserves.
         fused = self._fusion.update(
@@ -225,13 +246,13 @@ class PosePipeline:
             self._aspects,
             lifted.joints[self._out].astype(np.float64) * self._metres,
             np.where(seen[:, None], lifted.sigma[self._out] * self._metres, np.inf),
-            self._at_offsets,
+            window.at_offsets,
         )
         bones = self._rig_bones if pose.stage == "rig" else self._bones
         joints = bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))
         sigma_mm = pose.sigma * 1000
         confidence = np.clip((_LOST_MM - sigma_mm) / (_LOST_MM - _SURE_MM), 0.05, 1.0)
-        recent = window[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
+        recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
         unseen = (recent[..., 2].max((0, 1)) <= 0) & (sigma_mm > _HOPELESS_MM)
         confidence[unseen] = 0.0
         known = np.isfinite(sigma_mm)

@@ -24,9 +24,8 @@ from tools.training.detector_samples import (
     whole_picture,
 )
 from tools.training.loop_config import LoopConfig
-from tools.training.sample_stream import SampleStream
 from tools.training.scene_pool import ScenePool
-from tools.training.stages import PictureStage, stage_at
+from tools.training.stages import Draw, PictureStage, StagedStream
 
 _CHUNK = 32
 _FIRST_OBJECTNESS = -4.0
@@ -84,10 +83,8 @@ class DetectorTask:
     def __init__(self, config: DetectorTaskConfig, data: Path, device: torch.device) -> None:
         self.config, self._data, self._device = config, data, device
         size = (config.height, config.width)
-        self._stages = config.stages or (PictureStage(1.0, *size),)
-        self._stage = self._stages[0]
-        self._source = self._make_source()
-        self._stream: SampleStream[DetectorSample] | None = None
+        stages = config.stages or (PictureStage(1.0, *size),)
+        self._stream = StagedStream(stages, self._source_of, config.batch, config.workers, device)
         pool = ScenePool(data, "validation", "frames", 100.0)
         self.validation = draw_whole(pool, config.validation_pictures, *size)
 
@@ -97,22 +94,14 @@ class DetectorTask:
 
     def advance(self, progress: float) -> None:
         """Goes on to the stage that the spent share of the budget asks for."""
-        stage = stage_at(self._stages, progress)
-        if stage != self._stage:
-            self._stage, self._stream = stage, None
-            self._source = self._make_source()
+        self._stream.advance(progress)
 
     def loss(
         self, network: nn.Module, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """YOLOv3's loss on a batch of varied pictures."""
         config = self.config
-        if self._stream is None:
-            on_gpu = self._device.type == "cuda"
-            self._stream = SampleStream(
-                self._source.draw, config.batch, config.workers, generator, pin=on_gpu
-            )
-        batch = cast("DetectorBatch", self._stream.draw())
+        batch = cast("DetectorBatch", self._stream.draw(generator))
         images = as_images(batch.picture.to(self._device, non_blocking=True))
         boxes = batch.boxes.to(self._device, non_blocking=True)
         kinds = batch.kinds.to(self._device, non_blocking=True)
@@ -129,11 +118,11 @@ class DetectorTask:
             "score": 100 - result.recall + 100 * result.false_per_empty,
         }
 
-    def _make_source(self) -> PictureSource:
-        config, stage = self.config, self._stage
+    def _source_of(self, stage: PictureStage) -> Draw[DetectorSample]:
+        config = self.config
         return PictureSource(
             self._data, "train", stage.height, stage.width, config.variety, config.memory_mb
-        )
+        ).draw
 
 
 @dataclass(frozen=True, slots=True)

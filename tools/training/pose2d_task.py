@@ -26,9 +26,8 @@ from tools.training.pose2d_samples import (
     nobody_seen,
     plain_crop,
 )
-from tools.training.sample_stream import SampleStream
 from tools.training.scene_pool import ScenePool
-from tools.training.stages import PictureStage, stage_at
+from tools.training.stages import Draw, PictureStage, StagedStream
 
 _CHUNK = 32
 
@@ -86,9 +85,9 @@ class Pose2dTask:
 
     def __init__(self, config: Pose2dTaskConfig, data: Path, device: torch.device) -> None:
         self.config, self._data, self._device = config, data, device
-        self._stage = config.stages[0]
-        self._stream: SampleStream[PoseSample] | None = None
-        self._source = self._make_source()
+        self._stream = StagedStream(
+            config.stages, self._source_of, config.batch, config.workers, device
+        )
         self.validation = self._draw_validation()
 
     def build(self) -> nn.Module:
@@ -103,10 +102,7 @@ class Pose2dTask:
 
     def advance(self, progress: float) -> None:
         """Goes on to the stage that the spent share of the budget asks for."""
-        stage = stage_at(self.config.stages, progress)
-        if stage != self._stage:
-            self._stage, self._stream = stage, None
-            self._source = self._make_source()
+        if self._stream.advance(progress):
             self.validation = self._draw_validation()
 
     def loss(
@@ -114,12 +110,7 @@ class Pose2dTask:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """CPN's loss on a batch of varied crops."""
         config = self.config
-        if self._stream is None:
-            on_gpu = self._device.type == "cuda"
-            self._stream = SampleStream(
-                self._source.draw, config.batch, config.workers, generator, pin=on_gpu
-            )
-        batch = cast("PoseBatch", self._stream.draw())
+        batch = cast("PoseBatch", self._stream.draw(generator))
         joints = batch.joints.to(self._device, non_blocking=True)
         visibility = batch.visibility.to(self._device, non_blocking=True)
         images = as_images(batch.picture.to(self._device, non_blocking=True))
@@ -150,14 +141,14 @@ class Pose2dTask:
     def _draw_validation(self) -> list[PoseSample]:
         """At the stage's own size: joints are counted by body height, so figures compare."""
         pool = ScenePool(self._data, "validation", "crops", 100.0)
-        stage = self._stage
+        stage = self._stream.stage
         return draw_plain(pool, self.config.validation_crops, stage.height, stage.width)
 
-    def _make_source(self) -> CropSource:
-        config, stage = self.config, self._stage
+    def _source_of(self, stage: PictureStage) -> Draw[PoseSample]:
+        config = self.config
         return CropSource(
             self._data, "train", stage.height, stage.width, config.variety, config.memory_mb
-        )
+        ).draw
 
 
 @dataclass(frozen=True, slots=True)
