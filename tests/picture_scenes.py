@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
-from tools.studio.shards import PICTURE_SIZES, VISIBLE, Scene, Split, packed
+from rendered_scenes import marker_scene
+from tools.studio.shards import (
+    PICTURE_SIZES,
+    VISIBLE,
+    Scene,
+    Split,
+    packed,
+    scene_path,
+    write_scene,
+)
+from walking import walking_clip
 
 SLOTS = 3
 
@@ -62,3 +74,18 @@ def box_scene(people: list[list[tuple[int, int, int, int]]], split: Split = "tra
         mask_png=mask,
         mask_offsets=mask_offsets,
     )
+
+
+def write_scenes(folder: Path) -> Path:
+    """Writes a scene of crops and one of whole pictures for every split; returns the folder."""
+    rng = np.random.default_rng(0)
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    for number, split in enumerate(splits):
+        scene = marker_scene(walking_clip(4, number).astype(np.float32), 2, number, split)
+        write_scene(scene, scene_path(folder / split, "crops", number))
+        people = []
+        for _ in range(6):
+            x, y = (int(v) for v in rng.integers(0, (200, 80)))
+            people.append([(x, y, x + 60, y + 150)])
+        write_scene(box_scene([*people, []], split), scene_path(folder / split, "frames", number))
+    return folder

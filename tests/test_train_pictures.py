@@ -1,4 +1,4 @@
-"""Training the 2D networks: crops and pictures, targets and losses, the loop, its commands."""
+"""Training the 2D networks: the loop, its commands, mistakes that people make with them."""
 
 from __future__ import annotations
 
@@ -14,47 +14,21 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from engines.errors import UserError
-from engines.front_ends.yolo_cpn.host_operations import decode
 from engines.networks.catalog import load_network
 from engines.networks.light_cpn import LightCpnConfig
-from engines.skeleton import MIRROR
-from picture_scenes import box_scene
-from rendered_scenes import marker_scene
-from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE, Scene, scene_path, write_scene
+from picture_scenes import write_scenes
 from tools.train import app
-from tools.training.detector_loss import boxes_of, complete_iou, detector_loss, pair_iou
-from tools.training.detector_metrics import score_detections
-from tools.training.detector_samples import (
-    IGNORED,
-    NOBODY,
-    PERSON,
-    DetectorSample,
-    DetectorVariety,
-    PictureSource,
-    whole_picture,
-)
-from tools.training.detector_task import DetectorCosts, fresh_detector
-from tools.training.looks import cover, vary_look
 from tools.training.loop import Trainer
 from tools.training.loop_config import LoopConfig
-from tools.training.pose2d_loss import HeatConfig, heat_loss, heat_targets
-from tools.training.pose2d_metrics import score_keypoints
-from tools.training.pose2d_samples import CropSource, PoseVariety, person_of, plain_crop
 from tools.training.pose2d_task import Pose2dTask, Pose2dTaskConfig
 from tools.training.presets import load_preset
-from tools.training.sample_stream import SampleStream
 from tools.training.stages import PictureStage
 from tools.training.vision_command import DetectorPreset, Pose2dPreset
-from walking import walking_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
-PLAIN = PoseVariety(scale=0, shift=0, turned_share=0, half_share=0, cover_share=0, look=0)
 
 NETWORK = "{height: 64, width: 48, stem: 8, stages: [8, 8, 8, 8], blocks: [1, 1, 1, 1], pyramid: 8}"
 POSE_PRESET = f"""
@@ -79,274 +53,7 @@ loop: {steps: 4, warmup_steps: 2, validate_every: 2, checkpoint_minutes: 0.0}
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scenes of both kinds for every split."""
-    folder = tmp_path_factory.mktemp("scenes")
-    rng = np.random.default_rng(0)
-    for number, split in enumerate(("train", "validation", "test")):
-        scene = marker_scene(walking_clip(4, number).astype(np.float32), 2, number, split)
-        write_scene(scene, scene_path(folder / split, "crops", number))
-        people = []
-        for _ in range(6):
-            x, y = (int(v) for v in rng.integers(0, (200, 80)))
-            people.append([(x, y, x + 60, y + 150)])
-        write_scene(box_scene([*people, []], split), scene_path(folder / split, "frames", number))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def crops() -> Scene:
-    return marker_scene(walking_clip(4, 1).astype(np.float32), 2)
-
-
-def source(data: Path, variety: PoseVariety) -> CropSource:
-    return CropSource(data, "train", 64, 48, variety)
-
-
-# ---- looks
-
-
-@given(st.integers(0, 2**32), st.integers(16, 70), st.integers(16, 70))
-@settings(max_examples=60, deadline=None)
-def test_looks_keep_size_and_move_nothing(seed: int, height: int, width: int) -> None:
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[: height // 2] = 255
-    varied = vary_look(picture, np.random.default_rng(seed))
-    assert varied.shape == picture.shape and varied.dtype == np.uint8
-    light = varied.astype(float).mean((1, 2))
-    # Still lighter above than below, unless it is all dark or all light now.
-    assert light[: height // 3].mean() >= light[-height // 3 :].mean() - 12
-
-
-def test_a_look_of_no_strength_changes_nothing() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    assert np.array_equal(vary_look(picture, np.random.default_rng(1), 0.0), picture)
-
-
-@given(st.integers(0, 2**32))
-@settings(max_examples=40, deadline=None)
-def test_cover_says_what_it_covers(seed: int) -> None:
-    picture = np.full((60, 40, 3), 77, np.uint8)
-    covered = cover(picture, np.random.default_rng(seed), None)
-    assert (picture[~covered] == 77).all()
-    assert covered.mean() < 0.5
-
-
-# ---- crops
-
-
-def test_a_plain_crop_shows_each_joint_where_its_label_says(crops: Scene) -> None:
-    from marker_networks import joint_colours
-
-    sample = plain_crop(crops, 3, 256, 192)
-    assert sample.picture.shape == (256, 192, 3)
-    colours = 255 * joint_colours()
-    for joint in (3, 6, 13, 16):  # nothing is drawn over the outer ones
-        x, y = (int(v) for v in sample.joints[joint])
-        seen = sample.picture[y, x].astype(float)
-        assert np.abs(seen - colours[joint]).max() < 90, joint
-
-
-def test_a_mirrored_crop_exchanges_left_and_right(data: Path, crops: Scene) -> None:
-    from marker_networks import joint_colours
-
-    colours = 255 * joint_colours()
-    drawn = source(data, PLAIN)
-    exchanged = 0
-    for seed in range(12):
-        sample = drawn.draw(np.random.default_rng(seed))
-        x, y = (int(v) for v in sample.joints[6])
-        seen = sample.picture[y, x].astype(float)
-        own, other = (np.abs(seen - colours[j]).max() for j in (6, MIRROR[6]))
-        exchanged += other < own
-    assert 0 < exchanged < 12
-
-
-def test_joints_follow_scale_turn_and_shift(data: Path) -> None:
-    wild = PoseVariety(turned_share=1.0, half_share=0.3, cover_share=0, look=0)
-    drawn = source(data, wild)
-    spread = []
-    for seed in range(30):
-        sample = drawn.draw(np.random.default_rng(seed))
-        inside = ((sample.joints >= 0) & (sample.joints < (48, 64))).all(1)
-        assert (sample.visibility[~inside] == OUTSIDE).all()
-        assert (sample.visibility[inside] == VISIBLE).all()
-        length = np.linalg.norm(sample.joints[0] - sample.joints[8]) / sample.stature
-        spread.append(length)
-    # Lengths in body heights are the same whatever the crop: same person, same distance nearly.
-    assert np.std(spread) / np.mean(spread) < 0.25
-
-
-def test_covered_joints_are_hidden(data: Path) -> None:
-    variety = PoseVariety(cover_share=1.0, half_share=0, look=0)
-    drawn = source(data, variety)
-    seen = np.concatenate([drawn.draw(np.random.default_rng(s)).visibility for s in range(30)])
-    assert 0.01 < float((seen == HIDDEN).mean()) < 0.6
-
-
-def test_the_same_seed_gives_the_same_batch(data: Path) -> None:
-    batches = []
-    for _ in range(2):
-        generator = torch.Generator().manual_seed(4)
-        batches.append(SampleStream(source(data, PoseVariety()).draw, 3, 0, generator).draw())
-    assert torch.equal(torch.as_tensor(batches[0].picture), torch.as_tensor(batches[1].picture))
-
-
-def test_processes_make_samples_ahead(data: Path) -> None:
-    generator = torch.Generator().manual_seed(4)
-    batch = SampleStream(source(data, PLAIN).draw, 3, 1, generator).draw()
-    here = SampleStream(source(data, PLAIN).draw, 3, 0, torch.Generator().manual_seed(4)).draw()
-    assert torch.equal(torch.as_tensor(batch.joints), torch.as_tensor(here.joints))
-
-
-def test_stature_is_the_person_standing(crops: Scene) -> None:
-    person = person_of(crops, 0)
-    tall = person.joints[:, 1].max() - person.joints[:, 1].min()
-    # The stick person stands 1.64 m from ankle to head, of a stature said to be 1.75 m.
-    assert 0.8 < tall / person.stature < 1.05
-
-
-# ---- heat
-
-
-@given(st.floats(9, 38), st.floats(9, 54))
-@settings(max_examples=40, deadline=None)
-def test_heat_reads_back_as_the_joint(x: float, y: float) -> None:
-    joints = torch.full((1, 17, 2), 0.0)
-    joints[..., 0], joints[..., 1] = x, y
-    heat = heat_targets(joints, torch.ones(1, 17), 16, 12, 4.0, 2.0)
-    places, confidence = decode(heat.numpy(), "log_parabola", 1.0)
-    assert np.abs((places + 0.5) * 4 - (x, y)).max() < 0.05
-    assert confidence.min() > 0.8
-
-
-def test_perfect_heat_costs_nothing_and_no_heat_costs_the_visible_joints() -> None:
-    joints = torch.tensor([[[20.0, 30.0]]]).expand(2, 17, 2)
-    visibility = torch.full((2, 17), VISIBLE, dtype=torch.uint8)
-    visibility[:, 3], visibility[:, 4] = OUTSIDE, HIDDEN
-    config = HeatConfig()
-    peaks = torch.ones(2, 17)
-    peaks[:, 3], peaks[:, 4] = 0.0, config.hidden_peak
-    final = heat_targets(joints, peaks, 16, 12, 4.0, config.sigma)
-    coarse = [heat_targets(joints, peaks, 8, 6, 8.0, config.sigma / 2)]
-    loss, _ = heat_loss(coarse, final, joints, visibility, 64, config)
-    assert float(loss) < 1e-6
-    squares = HeatConfig(place_weight=0.0)
-    _, parts = heat_loss(
-        [torch.zeros_like(coarse[0])], torch.zeros_like(final), joints, visibility, 64, squares
-    )
-    expected = (15 + config.hidden_weight * config.hidden_peak**2) / 17
-    assert float(parts["final"]) == pytest.approx(expected, rel=0.05)
-
-
-def test_joints_found_are_counted_by_visibility() -> None:
-    joints = np.zeros((1, 17, 2), np.float32)
-    places = joints + np.linspace(0, 16, 17, dtype=np.float32)[None, :, None] * (1, 0)
-    visibility = np.full((1, 17), VISIBLE, np.uint8)
-    visibility[0, :3], visibility[0, 16] = HIDDEN, OUTSIDE
-    score = score_keypoints(places, np.ones((1, 17)), joints, visibility, np.array([100.0]))
-    assert score.hidden == 100
-    assert score.visible == pytest.approx(100 * 2 / 13)  # joints 3 and 4 of 3 to 15
-    assert score.error == pytest.approx(9.0)
-
-
-# ---- pictures
-
-
-def test_whole_pictures_are_letterboxed_with_their_people() -> None:
-    scene = box_scene([[(100, 50, 180, 230), (0, 0, 6, 6)], []])
-    sample = whole_picture(scene, 0, 256, 256)
-    assert (sample.picture[:32] == 127).all() and (sample.picture[-32:] == 127).all()
-    assert sample.kinds.tolist()[:3] == [PERSON, IGNORED, NOBODY]
-    np.testing.assert_allclose(sample.boxes[0], [80, 72, 144, 216], atol=0.6)
-    x0, y0, x1, y1 = sample.boxes[0].astype(int)
-    assert sample.picture[y0 + 3 : y1, x0 + 3 : x1 - 3].mean() > 180
-    assert (whole_picture(scene, 1, 256, 256).kinds == NOBODY).all()
-
-
-def test_varied_pictures_keep_boxes_on_people(data: Path) -> None:
-    variety = DetectorVariety(crops_share=0, cover_share=0, look=0, mosaic_share=0.5)
-    drawn = PictureSource(data, "train", 128, 128, variety)
-    people = 0
-    for seed in range(40):
-        sample = drawn.draw(np.random.default_rng(seed))
-        assert sample.picture.shape == (128, 128, 3)
-        for box in sample.boxes[sample.kinds == PERSON]:
-            x0, y0, x1, y1 = np.round(box).astype(int)
-            assert 0 <= x0 < x1 <= 128 and 0 <= y0 < y1 <= 128
-            inside = sample.picture[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1]
-            people += 1
-            if inside.size > 3 * 60:
-                assert inside.mean() > 170
-    assert people > 15
-
-
-@given(st.lists(st.floats(0, 50), min_size=4, max_size=4))
-def test_complete_iou_is_one_for_the_same_box_only(values: list[float]) -> None:
-    x, y, w, h = values
-    box = torch.tensor([[x, y, x + w + 1, y + h + 1]])
-    assert float(complete_iou(box, box)) == pytest.approx(1.0, abs=1e-4)
-    moved = box + torch.tensor([5.0, 0, 5, 0])
-    assert float(complete_iou(box, moved)) < float(pair_iou(box, moved)) <= 1
-    far = box + 500
-    assert float(complete_iou(box, far)) < 0
-
-
-@pytest.mark.parametrize("smaller", [1, 2])
-def test_training_reads_boxes_as_the_detector_does(smaller: int) -> None:
-    """Of smaller pictures too, in proportion: the same answers mean the same people."""
-    network = fresh_detector(128, 64)
-    images = torch.rand(2, 3, 128 // smaller, 64 // smaller)
-    with torch.no_grad():
-        network.train()(torch.rand(4, 3, 128, 64))  # other statistics than a fresh network's
-        network.eval()
-        read = boxes_of(network, images)
-        twin = fresh_detector(128 // smaller, 64 // smaller)
-        twin.load_state_dict(network.state_dict())
-        wanted, _ = twin.eval()(images)
-    sizes = read[..., 2:] - read[..., :2]
-    torch.testing.assert_close((read[..., :2] + read[..., 2:]) / 2, wanted[..., :2])
-    torch.testing.assert_close(sizes, wanted[..., 2:])
-
-
-def test_the_detector_learns_one_picture() -> None:
-    torch.manual_seed(0)
-    network = fresh_detector(64, 64).train()
-    images = torch.rand(2, 3, 64, 64)
-    images[0, :, 10:50, 20:40] = 1.0
-    boxes = torch.zeros(2, 12, 4)
-    boxes[0, 0] = torch.tensor([20.0, 10, 40, 50])
-    kinds = torch.zeros(2, 12, dtype=torch.uint8)
-    kinds[0, 0] = PERSON
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(80):
-        loss, _ = detector_loss(network, images, boxes, kinds, DetectorCosts())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.2 * losses[0]
-    with torch.no_grad():
-        found, scores = network(images)
-    best = int(scores[0].argmax())
-    assert float(scores[0, best]) > 0.5
-    centre, size = found[0, best, :2], found[0, best, 2:]
-    corners = torch.cat((centre - size / 2, centre + size / 2))
-    assert float(pair_iou(corners, boxes[0, 0])) > 0.6
-    assert float(scores[1].max()) < 0.5
-
-
-def test_people_too_little_seen_are_neither_asked_for_nor_forbidden() -> None:
-    picture = np.zeros((64, 64, 3), np.uint8)
-    boxes = np.array([[0, 0, 20, 40], [30, 0, 50, 40], [0, 0, 0, 0]], np.float32)
-    sample = DetectorSample(picture, boxes, np.array([PERSON, IGNORED, NOBODY], np.uint8))
-    empty = DetectorSample(picture, boxes * 0, np.zeros(3, np.uint8))
-    found = np.array([[0, 0, 20, 38], [31, 1, 49, 39], [0, 45, 20, 60]], np.float32)
-    score = score_detections([found, found[:1]], [sample, empty])
-    assert (score.people, score.empty) == (1, 1)
-    assert score.recall == 100 and score.false_per_empty == 1.0
-    assert score.false_per_picture == 1.0  # one in each picture
-    twice = score_detections([found[[0, 0]]], [sample])
-    assert twice.recall == 100, "a second box on the same person finds nobody new"
+    return write_scenes(tmp_path_factory.mktemp("scenes"))
 
 
 # ---- the loop
@@ -508,15 +215,6 @@ def test_mistakes_are_one_line(
     assert len(lines) == 1 and lines[0].startswith("error: ")
     for word in words:
         assert word in lines[0]
-
-
-def test_scenes_without_anybody_are_refused(crops: Scene, tmp_path: Path) -> None:
-    import dataclasses
-
-    nobody = dataclasses.replace(crops, pixels=np.zeros_like(crops.pixels))
-    write_scene(nobody, scene_path(tmp_path / "train", "crops", 0))
-    with pytest.raises(UserError, match="seen well"):
-        source(tmp_path, PLAIN).draw(np.random.default_rng(0))
 
 
 def test_the_presets_that_ship_are_valid() -> None:
