@@ -129,6 +129,8 @@ class RigFinder:
             return False
         if self._file is not None or (self._watch is not None and self._watch.suspicious):
             return False
+        if self._rig is not None and not self._estimator.has_news:
+            return False  # whoever does what they did before need not pay for it again
         began = self._clock()
         try:
             result = self._estimator.estimate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,10 +20,12 @@ from app.run_spec import RunSpec
 from app.topics import Topic
 from engines.errors import UserError
 from engines.rig.exchange import load_rig, match_cameras, save_rig
+from engines.rig.rotations import exponential
 from engines.rig.types import Rig
 from engines.rig.world import move_rig
 from tests.rig_scenes import STATURE_M, Scene, SceneOptions, make_scene
-from tools.rig.compare import compare_rigs
+from tools.rig.compare import compare_joints, compare_rigs
+from tools.rig.takes import read_recording
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -108,6 +111,7 @@ def test_a_recording_gives_a_rig_a_report_and_a_picture(
     assert done.returncode == 0, done.stderr
     assert "Quality: **" in done.stdout and "| cam3 |" in done.stdout
     assert f"Against {truth}" in done.stdout
+    assert "Limb joints from the same 2D joints" in done.stdout
     difference = compare_rigs(_named(scene, out), scene.rig())
     assert len(difference.ids) == 4
     assert np.median(difference.rotation_deg) < 1.5
@@ -170,3 +174,18 @@ def test_comparing_does_not_depend_on_the_world(scene: Scene) -> None:
     lonely = Rig((rig.cameras[0], None, None, None), 20.0, "good", True, 1.7, rig.bone_lengths)
     with pytest.raises(UserError, match="fewer than two"):
         compare_rigs(lonely, rig)
+
+
+def test_joints_are_compared_whatever_the_world(scene: Scene, take: Path) -> None:
+    seen, rig = read_recording(take), scene.rig()
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    same = compare_joints(move_rig(rig, quarter, np.array([1.0, 2, 3]), 1.0), rig, seen)
+    assert same.poses > 50 and same.worst_mm < 1.0 and same.take_mm < 1.0
+    assert rig.cameras[0] is not None
+    turn = exponential(np.radians(3) * np.array([0.6, 0.8, 0.0]))
+    off = replace(rig.cameras[0], rotation=turn @ rig.cameras[0].rotation)
+    wrong = compare_joints(replace(rig, cameras=(off, *rig.cameras[1:])), rig, seen)
+    assert wrong.each_mm > 3.0 and wrong.take_mm > wrong.each_mm
+    lonely = Rig((rig.cameras[0], None, None, None), 20.0, "good", True, 1.7, rig.bone_lengths)
+    with pytest.raises(UserError, match="fewer than two poses"):
+        compare_joints(lonely, rig, seen)

@@ -18,7 +18,7 @@ from engines.rig.estimator import RigEstimator
 from engines.rig.exchange import FORMATS, load_rig, match_cameras, save_rig
 from engines.rig.priors import focal_of_fov
 from engines.rig.types import KnownCamera, RigResult
-from tools.rig.compare import compare_rigs, difference_lines
+from tools.rig.compare import compare_joints, compare_rigs, difference_lines, joint_line
 from tools.rig.lifting import lift_take, open_lifter
 from tools.rig.report import report_lines, reproject, write_report
 from tools.rig.takes import SeenTake, read_recording, read_videos
@@ -168,6 +168,7 @@ def main() -> int:
             other = match_cameras(load_rig(args.compare)[0], take.ids, str(args.compare))
             difference = compare_rigs(result.rig, other)
             print("\n".join(difference_lines(difference, str(args.compare))))
+            print(f"\n{joint_line(compare_joints(result.rig, other, take))}")
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

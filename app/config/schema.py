@@ -140,7 +140,7 @@ class CalibrationConfig(_Section):
     """
 
     enabled: bool = True
-    every_s: float = Field(9.0, ge=1, le=600)
+    every_s: float = Field(20.0, ge=1, le=600)
     lenses: Path | None = None
     fixed: Path | None = None
 

@@ -10,6 +10,7 @@ a turn too, as long as the person stays about where they are for a second.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -38,6 +39,23 @@ _MATTERS: Final = 0.4
 _AS_BEFORE: Final = 1.6
 """With the turn the camera fits as it used to, or nearly."""
 _LEAST_USUAL: Final = 0.3
+_AT_BEST: Final = 0.9
+"""With the turn a camera does not fit better than that, as a share of what is usual."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sightings:
+    """The residuals of a set, sorted by camera; each pair is with both of its cameras.
+
+    Attributes:
+        off: (V, N) in sigmas; 0 where not known.
+        turn: (V, N, 3) their derivatives by a small turn of that camera.
+        known: (V, N).
+    """
+
+    off: Floats
+    turn: Floats
+    known: Bools
 
 
 class TurnTest:
@@ -50,7 +68,7 @@ class TurnTest:
             known: (V,) which cameras the rig has.
         """
         self._known = known
-        self._recent: deque[tuple[float, PairResiduals]] = deque()
+        self._recent: deque[tuple[float, _Sightings]] = deque()
         self._levels: list[list[float]] = [[] for _ in known]
         self._next_s = -np.inf
         self._turned: tuple[int, ...] = ()
@@ -59,10 +77,10 @@ class TurnTest:
         """Takes a set in which no camera was turned."""
         if not self._take(time_s, residuals, _LEARN_EVERY_S):
             return
-        for view in np.flatnonzero(self._known):
-            fit = self._fit(int(view))
-            if fit is not None:
-                self._levels[view].append(fit[1])
+        seen, before = self._window()
+        after = _after_turn(seen)
+        for view in np.flatnonzero(np.isfinite(before)):
+            self._levels[view].append(float(after[view]))
 
     def update(self, time_s: float, residuals: PairResiduals) -> tuple[int, ...]:
         """Takes one set.
@@ -76,26 +94,31 @@ class TurnTest:
             last answer where it is too early for another.
         """
         if self._take(time_s, residuals, _EVERY_S):
-            best, most = -1, _EXPLAINED
-            for view in np.flatnonzero(self._known):
-                fit = self._fit(int(view))
-                if fit is None:
-                    continue
-                before, after = fit
-                # When a camera is turned, the others seem to be as well, but less clearly so.
-                if before > max(most * after, _MATTERS):
-                    best, most = int(view), before / after
-                    usual = float(np.median(self._levels[view])) if self._levels[view] else 1.0
-                    if after > _AS_BEFORE * max(usual, _LEAST_USUAL):
-                        best = -1
-            self._turned = () if best < 0 else (best,)
+            self._turned = self._judge()
         return self._turned
+
+    def _judge(self) -> tuple[int, ...]:
+        seen, before = self._window()
+        usual = np.array([np.median(levels) if levels else 1.0 for levels in self._levels])
+        usual = np.maximum(usual, _LEAST_USUAL)
+        with np.errstate(invalid="ignore"):
+            doubtful = before > np.maximum(_EXPLAINED * _AT_BEST * usual, _MATTERS)
+        if not doubtful.any():
+            return ()  # nearly always: the turns themselves need not be found
+        after = _after_turn(seen)
+        with np.errstate(invalid="ignore"):
+            turned = doubtful & (before > _EXPLAINED * after)
+        if not turned.any():
+            return ()
+        # When a camera is turned, the others seem to be as well, but less clearly so.
+        best = int(np.where(turned, before / after, 0.0).argmax())
+        return (best,) if after[best] <= _AS_BEFORE * usual[best] else ()
 
     def _take(self, time_s: float, residuals: PairResiduals, every_s: float) -> bool:
         """Whether there is enough, and it is time, for an answer."""
         if self._recent and time_s <= self._recent[-1][0]:
             return False
-        self._recent.append((time_s, residuals))
+        self._recent.append((time_s, _by_camera(residuals)))
         while self._recent[0][0] < time_s - _WINDOW_S:
             self._recent.popleft()
         if time_s < self._next_s or len(self._recent) < _SETS:
@@ -103,34 +126,52 @@ class TurnTest:
         self._next_s = time_s + every_s
         return True
 
-    def _fit(self, view: int) -> tuple[float, float] | None:
-        """A camera's spread of residuals in sigmas without and with its best turn."""
-        offs, turns = [], []
-        for _, found in self._recent:
-            for pair, slopes in (
-                (found.first == view, found.turn_first),
-                (found.second == view, found.turn_second),
-            ):
-                known = found.known[pair]
-                offs.append(found.off[pair][known])
-                turns.append(slopes[pair][known])
-        off, turn = np.concatenate(offs), np.concatenate(turns)
-        if len(off) < _SIGHTINGS:
-            return None
-        before = _SPREAD * float(np.median(np.abs(off)))
-        best = _robust_turn(off, turn)
-        after = _SPREAD * float(np.median(np.abs(off + turn @ best)))
-        return before, max(after, 1e-6)
+    def _window(self) -> tuple[_Sightings, Floats]:
+        """The last second, and (V,) the spread of residuals; NaN where too few or not known."""
+        sets = [found for _, found in self._recent]
+        seen = _Sightings(
+            np.concatenate([found.off for found in sets], 1),
+            np.concatenate([found.turn for found in sets], 1),
+            np.concatenate([found.known for found in sets], 1),
+        )
+        enough = self._known & (seen.known.sum(1) >= _SIGHTINGS)
+        return seen, np.where(enough, _spread(seen.off, seen.known), np.nan)
 
 
-def _robust_turn(off: Floats, turn: Floats) -> Floats:
-    """(3,) the turn in radians that makes (N,) residuals with (N, 3) slopes smallest."""
-    best = np.zeros(3)
+def _by_camera(found: PairResiduals) -> _Sightings:
+    views = found.views
+    rows = np.arange(views)[:, None]
+    first, second = found.first == rows, found.second == rows  # (V, P)
+    # Every camera is in as many pairs as there are others.
+    pairs = np.nonzero(first | second)[1].reshape(views, -1)
+    is_first = np.take_along_axis(first, pairs, 1)[..., None, None]
+    turn = np.where(is_first, found.turn_first[pairs], found.turn_second[pairs])
+    return _Sightings(
+        found.off[pairs].reshape(views, -1),
+        turn.reshape(views, -1, 3),
+        found.known[pairs].reshape(views, -1),
+    )
+
+
+def _spread(off: Floats, known: Bools) -> Floats:
+    """(V,) robust standard deviations of (V, N) residuals; infinite where nothing is known."""
+    size = np.sort(np.where(known, np.abs(off), np.inf), axis=1)
+    middle = np.maximum(known.sum(1) - 1, 0) // 2
+    return np.asarray(_SPREAD * size[np.arange(len(size)), middle])
+
+
+def _after_turn(seen: _Sightings) -> Floats:
+    """(V,) spread of the residuals that is left after each camera's best turn."""
+    views = len(seen.off)
+    best: Floats = np.zeros((views, 3, 1))
     prior = np.eye(3) / _PRIOR**2
     for _ in range(_ROUNDS):
-        left = off + turn @ best
+        left = seen.off + (seen.turn @ best)[..., 0]
         # The scale falls with the rounds: what a turn explains must not be cut off as outlying.
-        scale = max(_SPREAD * float(np.median(np.abs(left))), 1.0)
-        weighted = turn / (1 + (left / (_CAUCHY * scale)) ** 2)[:, None]
-        best = np.asarray(-np.linalg.solve(weighted.T @ turn + prior, weighted.T @ off))
-    return best
+        scale = np.maximum(_spread(left, seen.known), 1.0)[:, None]
+        weighted = seen.turn / (1 + (left / (_CAUCHY * scale)) ** 2)[..., None]
+        across = np.swapaxes(weighted, 1, 2)
+        step = np.linalg.solve(across @ seen.turn + prior, across @ seen.off[..., None])
+        best = -np.asarray(step, np.float64)
+    left = seen.off + (seen.turn @ best)[..., 0]
+    return np.maximum(_spread(left, seen.known), 1e-6)

@@ -30,6 +30,10 @@ MIN_KEYFRAMES: Final = 8
 _BAD_NOISE: Final = 0.035
 _FOV_LIMITS_DEG: Final = (20.0, 140.0)
 _WRONG_FOCAL: Final = 0.08
+_SETTLED: Final = 2
+"""Good rigs in a row after which the next one begins from the last."""
+_NEWS: Final = 3
+"""Instants kept since, that are worth another estimation then; it rests on some 80."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,12 +96,19 @@ class RigEstimator:
         self._seen_until = 0.0
         self._best: _Attempt | None = None
         self._settled = 0
+        self._used_s = -np.inf
         self._released = np.zeros(views, bool)
 
     @property
     def keyframes(self) -> int:
         """How many instants are kept now."""
         return len(self._store.keyframes)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether another estimation could say more than the last: no good rig yet, or motion."""
+        new = sum(k.time_s > self._used_s for k in self._store.keyframes)
+        return self._settled < _SETTLED or new >= _NEWS
 
     def add(self, observation: Observation) -> None:
         """Takes one set. Times must ascend; older sets are ignored."""
@@ -167,6 +178,7 @@ class RigEstimator:
             A rig, or why there is none; either way with advice in one line.
         """
         keyframes = self._store.keyframes
+        self._used_s = max((k.time_s for k in keyframes), default=-np.inf)
         span = keyframes[-1].time_s - keyframes[0].time_s if keyframes else 0.0
         watched = 0.0 if self._seen_since is None else self._seen_until - self._seen_since
         findings = Findings(self._frame.ids, len(keyframes), watched)
@@ -234,7 +246,7 @@ class RigEstimator:
         reference = int(worth.argmax())
         priors = make_priors(self._knowledge, views, reference, self._released)
         best = self._best
-        if best is not None and best.views == views and self._settled >= 2:
+        if best is not None and best.views == views and self._settled >= _SETTLED:
             start = warm_state(evidence, best.adjusted.state, best.adjusted.noise)
             if best.reference != reference:
                 start, reference = start, best.reference

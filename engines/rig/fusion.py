@@ -201,7 +201,7 @@ def _place_by_joints(
     if trusted.sum() < 3:
         return None
     offsets = (points - skeleton)[trusted]
-    place: Floats = np.median(offsets, axis=0)
+    place: Floats = np.sort(offsets, axis=0)[len(offsets) // 2]
     for _ in range(3):
         square = ((offsets - place) ** 2).sum(-1) / (2 * sigma[trusted]) ** 2
         weights = 1 / (sigma[trusted] ** 2 * (1 + square) ** 2)

@@ -22,7 +22,7 @@ from engines.rig.triangulation import Cameras
 from engines.rig.types import Bools, Floats, Observation
 
 _WINDOW_S: Final = 1.0
-_EVERY_S: Final = 0.09
+_EVERY_S: Final = 0.13
 """Sets in between tell little more and would cost as much."""
 NEEDED: Final = 5
 """Sets with both cameras of a pair within the window before the pair is judged."""

@@ -11,6 +11,8 @@ from engines.rig.types import Floats
 
 MIN_DEPTH = 0.1
 """Points nearer than this (metres), or behind the camera, are treated as lying there."""
+_DONE = 1e-7
+"""Newton's next step would be smaller than what a float32 pixel can say."""
 
 
 def normalised(points: Floats) -> Floats:
@@ -87,8 +89,10 @@ def undistort(xy: Floats, focal: npt.ArrayLike, k1: npt.ArrayLike) -> Floats:
     radius = target.copy()
     fold = np.where(k < 0, np.sqrt(1 / np.maximum(-3 * k, 1e-12)), np.inf)
     for _ in range(6):
-        slope = np.maximum(1 + 3 * k * radius**2, 1e-3)
-        radius = radius - (radius * (1 + k * radius**2) - target) / slope
-        radius = np.clip(radius, 0.0, fold)
+        bent = k * radius**2
+        step = (radius * (1 + bent) - target) / np.maximum(1 + 3 * bent, 1e-3)
+        radius = np.clip(radius - step, 0.0, fold)
+        if np.abs(step).max(initial=0.0) < _DONE:
+            break
     ratio = radius / np.maximum(target, 1e-12)
     return np.asarray(distorted * np.where(target > 1e-12, ratio, 1.0)[..., None])

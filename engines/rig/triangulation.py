@@ -17,7 +17,7 @@ from engines.rig.types import Bools, Floats, Rig, RigCamera
 
 _CAUCHY2: Final = 6.0
 _MIN_DEPTH: Final = 0.1
-_DONE_M: Final = 2e-4
+_DONE_M: Final = 5e-4
 """A step of less changes nothing that anybody could see."""
 _USUAL_DISTANCE_M: Final = 3.5
 _OWN_SHARE: Final = 0.15

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.rig.fusion import pose_with_rig
 from engines.rig.projection import project
 from engines.rig.rotations import angle_deg
 from engines.rig.triangulation import Cameras, cameras_of
 from engines.rig.types import Floats, Rig, RigCamera, RigResult
 from engines.skeleton import LIMB_JOINTS
-from tools.rig.lifting import resample
 from tools.rig.plots import draw_rig
+from tools.rig.skeletons import keypoints_together, poses
 from tools.rig.takes import SeenTake
 
 _MIN_CONFIDENCE = 0.3
@@ -40,19 +39,10 @@ class Reprojection:
 def reproject(rig: Rig, take: SeenTake) -> Reprojection:
     """Triangulates a take with a rig alone, without the lifter, and looks back."""
     cameras = cameras_of(rig)
-    aspects = np.array([height / width for width, height in take.sizes])
-    times = take.times_s[1:-1]
-    seen = np.stack(
-        [
-            resample(take.view_times_s[:, v] + cameras.offsets[v], take.keypoints[:, v], times)
-            for v in range(len(take.ids))
-        ],
-        axis=1,
-    )
+    seen = keypoints_together(rig, take)
     errors: list[list[Floats]] = [[] for _ in take.ids]
     joints = []
-    for keypoints in seen:
-        pose = pose_with_rig(cameras, keypoints, aspects, rig.rig_error_mm * 1e-3)
+    for keypoints, pose in zip(seen, poses(rig, take, seen), strict=True):
         if pose is None:
             continue
         joints.append(np.where(pose.known[:, None], pose.joints, np.nan))
