@@ -12,6 +12,12 @@ import hypothesis
 import numpy as np
 import pytest
 
+from app.messages import Message
+from app.topics import Topic
+from tests.recordings import take_head, take_messages, write_take
+from tests.web_server import Server, serving
+from walking import write_mocap
+
 # Machines that test are busy with other things: how long an example takes says nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -24,6 +30,35 @@ def shared_dir() -> Path:
     folder = Path(os.environ.get("DSVT_SHARED", default))
     if not folder.is_dir():
         pytest.skip(f"development data not found at {folder} (set DSVT_SHARED to its folder)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Motion capture of people who walk."""
+    return write_mocap(tmp_path_factory.mktemp("mocap") / "walk.npz")
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> tuple[Path, list[tuple[Topic, Message]]]:
+    """A recording, and the messages that are in it."""
+    path, messages = tmp_path / "take.mcap", take_messages(60)
+    write_take(path, take_head(tmp_path), messages)
+    return path, messages
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server to download from."""
+    with serving() as state:
+        yield state
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of weights, for this process too."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("DSVT_CACHE", str(folder))
     return folder
 
 
