@@ -21,7 +21,7 @@ from engines.networks.darknet_plan import (
     plan_layers,
 )
 from engines.networks.darknet_sizes import check_sizes
-from engines.networks.strided_depthwise import StridedDepthwise
+from engines.networks.strided_depthwise import depthwise_convolution
 
 BATCH_NORM_EPSILON: Final = 1e-6
 """Darknet divides by sqrt(variance) + 1e-6."""
@@ -116,8 +116,8 @@ class ConvolutionLayer(nn.Module):
 def _convolution(plan: Convolution) -> nn.Conv2d:
     bias = not plan.batch_normalize
     depthwise = plan.groups == plan.in_channels == plan.out_channels
-    if depthwise and plan.stride > 1 and plan.padding == plan.kernel // 2:
-        return StridedDepthwise(plan.in_channels, plan.kernel, plan.stride, bias)
+    if depthwise and plan.padding == plan.kernel // 2:
+        return depthwise_convolution(plan.in_channels, plan.kernel, plan.stride, bias)
     return nn.Conv2d(
         plan.in_channels,
         plan.out_channels,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.networks.cpn import JOINTS, PoseMaps
-from engines.networks.strided_depthwise import StridedDepthwise
+from engines.networks.strided_depthwise import depthwise_convolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +189,4 @@ def _pointwise(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def _depthwise(channels: int, stride: int) -> nn.Sequential:
-    convolution = (
-        StridedDepthwise(channels, 3, stride)
-        if stride > 1
-        else nn.Conv2d(channels, channels, 3, 1, 1, groups=channels, bias=False)
-    )
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels))
+    return nn.Sequential(depthwise_convolution(channels, stride=stride), nn.BatchNorm2d(channels))

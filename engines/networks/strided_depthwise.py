@@ -1,4 +1,4 @@
-"""Depthwise convolutions with a stride whose gradients are quick on a CPU."""
+"""Depthwise convolutions whose gradients are quick on a CPU, whatever their stride."""
 
 from __future__ import annotations
 
@@ -33,3 +33,19 @@ class StridedDepthwise(nn.Conv2d):
         rows, columns = self.stride
         everywhere = functional.conv2d(x, self.weight, self.bias, 1, self.padding, 1, self.groups)
         return everywhere[:, :, ::rows, ::columns]
+
+
+def depthwise_convolution(
+    channels: int, kernel: int = 3, stride: int = 1, bias: bool = False
+) -> nn.Conv2d:
+    """A depthwise convolution with as much padding as half its (odd) kernel.
+
+    Args:
+        channels: In and out.
+        kernel: Size of the kernel.
+        stride: Of the answers.
+        bias: Whether to add one.
+    """
+    if stride > 1:
+        return StridedDepthwise(channels, kernel, stride, bias)
+    return nn.Conv2d(channels, channels, kernel, 1, kernel // 2, groups=channels, bias=bias)

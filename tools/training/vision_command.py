@@ -78,7 +78,7 @@ def detector(
         _only_one(export, evaluate)
         if export is not None:
             network = fresh_detector(task.height, task.width)
-            _fill(network, folder, _inner)
+            _fill(network, folder)
             _ship(network, folder, export, "detector", "light detector")
         elif evaluate is not None:
             _write(evaluate_detector(evaluate, _given(data), pictures, threads), report)
@@ -109,7 +109,7 @@ def pose2d(
         _only_one(export, evaluate)
         if export is not None:
             network = build("light_cpn", _options(task.network))
-            _fill(network, folder, _inner)
+            _fill(network, folder)
             _ship(network, folder, export, "pose2d", "light CPN")
         elif evaluate is not None:
             _write(evaluate_pose2d(evaluate, _given(data), crops, threads), report)
@@ -193,18 +193,14 @@ def _inner(average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name[len(start) :]: v for name, v in average.items() if name.startswith(start)}
 
 
-def _fill(
-    network: EngineNetwork,
-    folder: Path,
-    names: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
-) -> None:
+def _fill(network: EngineNetwork, folder: Path) -> None:
     path = folder / "checkpoint.pt"
     if not path.exists():
         raise UserError(f"run: {path} not found; train first, or give the run with --folder")
     average = load_checkpoint(path).get("average")
     if not isinstance(average, dict):
         raise UserError(f"run: {path} is no checkpoint of this trainer; give another --folder")
-    fill(network, names(average), path)
+    fill(network, _inner(average), path)
 
 
 def _ship(network: EngineNetwork, folder: Path, target: Path, stem: str, name: str) -> None:
