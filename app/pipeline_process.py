@@ -51,6 +51,7 @@ def _load(config: AppConfig) -> tuple[FrontEnd, Lifter]:
         networks=(config.front_end.detector, config.front_end.pose),
         context=lifter.context_channels > 0,
         precision=config.precision,
+        flip_test=config.front_end.flip_test,
     )
     front_end.warm_up(480, 640)
     lifter.warm_up(len(config.cameras))

@@ -19,6 +19,8 @@ from engines.skeleton import JOINT_COUNT
 Array = npt.NDArray[np.float32]
 
 COCO_COUNT: Final = 17
+COCO_MIRROR: Final = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+"""Each COCO joint's partner on the other side."""
 BLAZEPOSE_COUNT: Final = 33
 
 _COCO_LIMBS: Final = {

@@ -111,7 +111,9 @@ class FrontEndConfig(_Section):
     """The 2D front end. ``threads`` of 0 means one a core.
 
     ``detector`` and ``pose`` are the networks of ``yolo_cpn``: ``shipped``, a name that
-    ``python -m tools.weights list`` knows, or a path to an ``.onnx`` file.
+    ``python -m tools.weights list`` knows, or a path to an ``.onnx`` file. ``flip_test`` shows the
+    pose network every crop mirrored, too: surer joints for twice its time; by default (null) where
+    the network is a light one.
     """
 
     kind: Literal["blazepose", "yolo_cpn"] = "blazepose"
@@ -119,6 +121,7 @@ class FrontEndConfig(_Section):
     pose: str = Field("shipped", min_length=1)
     threads: int = Field(0, ge=0, le=256)
     mend_swaps: bool = True
+    flip_test: bool | None = None
 
 
 class LifterConfig(_Section):

@@ -26,6 +26,7 @@ def make_front_end(
     networks: tuple[str, str] = (SHIPPED, SHIPPED),
     context: bool = True,
     precision: Precision = "fp32",
+    flip_test: bool | None = None,
 ) -> FrontEnd:
     """Loads a front end's networks.
 
@@ -37,6 +38,7 @@ def make_front_end(
         networks: detector and pose network of ``yolo_cpn``, as ``network_file`` takes them.
         context: whether image context is wanted, where the front end has it.
         precision: of its networks' inside on a GPU.
+        flip_test: of ``yolo_cpn``; see ``YoloCpnSettings``.
 
     Raises:
         UserError: its weights or its engine are missing.
@@ -48,7 +50,7 @@ def make_front_end(
     from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings, open_yolo_cpn
 
     detector, pose = (network_file(n, r) for n, r in zip(networks, _ROLES, strict=True))
-    settings = YoloCpnSettings(context="sampled" if context else "none")
+    settings = YoloCpnSettings(context="sampled" if context else "none", flip_test=flip_test)
     return open_yolo_cpn(views, detector, pose, engine, threads, settings, precision)
 
 

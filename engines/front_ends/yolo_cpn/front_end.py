@@ -37,6 +37,8 @@ class YoloCpnSettings:
         context: features sampled at each joint (for the rig-agnostic lifter), the mean over the
             crop for every joint (as DSVTformer's authors do), or none.
         track: when to detect again.
+        flip_test: look at mirrored crops, too, and read the mean of both heatmaps; None does so
+            where the pose network is a light one.
     """
 
     score: float = 0.3
@@ -44,6 +46,7 @@ class YoloCpnSettings:
     confidence: float = 0.2
     context: ContextKind = "sampled"
     track: TrackSettings = field(default_factory=lambda: TrackSettings(check_every=30))
+    flip_test: bool | None = None
 
 
 class YoloCpnFrontEnd:
@@ -80,7 +83,7 @@ class YoloCpnFrontEnd:
         self._backends = (detector, pose)
         self._operations = operations or _operations(detector.device)
         self._people = PersonFinder(detector, self._operations, settings.score, settings.overlap)
-        self._joints = JointFinder(pose, self._operations, settings.context)
+        self._joints = JointFinder(pose, self._operations, settings.context, settings.flip_test)
         every = settings.track.check_every
         self._tracks = tuple(
             PersonTrack[Floats](settings.track, phase=view * every // views)

@@ -19,6 +19,7 @@ from engines.front_ends.yolo_cpn.operations import (
     TOP,
     Decoding,
     Floats,
+    HeatReading,
     Patch,
     PoseAnswer,
     reduction,
@@ -50,14 +51,21 @@ class HostOperations:
         )
 
     def find_joints(
-        self, backend: DescribedBackend, patches: Sequence[Patch], decoding: Decoding, peak: float
+        self, backend: DescribedBackend, patches: Sequence[Patch], reading: HeatReading
     ) -> PoseAnswer:
         """Crops, runs the pose network and reads its heatmaps."""
         batch = self._batch(backend, patches, CPN_MEAN)
         batch -= np.array(CPN_MEAN, np.float32).reshape(3, 1, 1)
+        mirrored: Floats | None = None
+        if reading.partners is not None:
+            # First, for the features that are kept are those of the crop as it is.
+            answer = backend.run({"images": np.ascontiguousarray(batch[..., ::-1])})
+            mirrored = cast(Floats, answer["heatmaps"])[..., ::-1][:, list(reading.partners)]
         outputs = backend.run({"images": batch})
         heatmaps = cast(Floats, outputs["heatmaps"])
-        places, confidence = decode(heatmaps, decoding, peak)
+        if mirrored is not None:
+            heatmaps = 0.5 * (heatmaps + mirrored)
+        places, confidence = decode(heatmaps, reading.decoding, reading.peak)
         stride = batch.shape[2] / heatmaps.shape[2]
         return PoseAnswer((places + 0.5) * np.float32(stride), confidence, outputs["features"])
 

@@ -25,19 +25,25 @@ class JointFinder:
         backend: runs the pose network.
         operations: the steps around it.
         context: features sampled at each joint, the mean over the crop for every joint, or none.
+        flip_test: see ``PoseFacts.reading``.
 
     Raises:
         UserError: the network is no pose network.
     """
 
     def __init__(
-        self, backend: DescribedBackend, operations: Operations, context: ContextKind
+        self,
+        backend: DescribedBackend,
+        operations: Operations,
+        context: ContextKind,
+        flip_test: bool | None = None,
     ) -> None:
         check_kind(backend, "pose2d")
         self._backend = backend
         self._operations = operations
         self._context = context
         self._facts = pose_facts(backend)
+        self._reading = self._facts.reading(flip_test)
         self._height, self._width = input_size(backend)
 
     @property
@@ -66,9 +72,7 @@ class JointFinder:
             return []
         start = perf_counter()
         patches = [Patch(view, crop_region(box, self._height, self._width)) for view, box in people]
-        answer = self._operations.find_joints(
-            self._backend, patches, self._facts.decoding, self._facts.peak
-        )
+        answer = self._operations.find_joints(self._backend, patches, self._reading)
         joints = np.concatenate((answer.places, answer.confidence[..., None]), 2)
         if self._facts.coco:
             joints = coco_to_h36m(joints)

@@ -7,7 +7,9 @@ from typing import cast
 
 from engines.backends.base import DescribedBackend
 from engines.errors import UserError
-from engines.front_ends.yolo_cpn.operations import Decoding
+from engines.front_ends.yolo_cpn.operations import Decoding, HeatReading
+from engines.pose_conversion import COCO_MIRROR
+from engines.skeleton import MIRROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class PoseFacts:
         decoding: how its heatmaps are read.
         channels: of its features.
         weights: what identifies its weights (``engines.shipping.weights_digest``), or empty.
+        light: it costs so little that it may look twice.
     """
 
     coco: bool
@@ -27,6 +30,17 @@ class PoseFacts:
     decoding: Decoding
     channels: int
     weights: str
+    light: bool
+
+    def reading(self, flip_test: bool | None) -> HeatReading:
+        """How its heatmaps are read.
+
+        Args:
+            flip_test: whether mirrored crops are looked at, too; None where the network is light.
+        """
+        flip = self.light if flip_test is None else flip_test
+        partners = COCO_MIRROR if self.coco else MIRROR
+        return HeatReading(self.decoding, self.peak, partners if flip else None)
 
 
 def input_size(backend: DescribedBackend) -> tuple[int, int]:
@@ -75,5 +89,11 @@ def pose_facts(backend: DescribedBackend) -> PoseFacts:
         )
     channels = {spec.name: spec.shape for spec in backend.outputs}["features"][1]
     decoding: Decoding = "cpn" if joints == "coco17" else "log_parabola"
-    weights = backend.metadata.get("dsvt.weights", "")
-    return PoseFacts(joints == "coco17", peak, decoding, cast(int, channels), weights)
+    return PoseFacts(
+        coco=joints == "coco17",
+        peak=peak,
+        decoding=decoding,
+        channels=cast(int, channels),
+        weights=backend.metadata.get("dsvt.weights", ""),
+        light=backend.metadata.get("dsvt.network") == "light_cpn",
+    )

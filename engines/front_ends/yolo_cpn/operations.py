@@ -50,6 +50,23 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class HeatReading:
+    """How a pose network's heatmaps are made and read.
+
+    Attributes:
+        decoding: how a joint's place follows from its map.
+        peak: heat of full certainty.
+        partners: for a flip test, each joint's partner on the other side: the mirrored crops are
+            looked at, too, and the mean of both heatmaps is read (as in Chen et al., CVPR 2018).
+            None looks once.
+    """
+
+    decoding: Decoding
+    peak: float
+    partners: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PoseAnswer:
     """What the pose network sees in a batch of crops.
 
@@ -81,7 +98,7 @@ class Operations(Protocol):
         ...
 
     def find_joints(
-        self, backend: DescribedBackend, patches: Sequence[Patch], decoding: Decoding, peak: float
+        self, backend: DescribedBackend, patches: Sequence[Patch], reading: HeatReading
     ) -> PoseAnswer:
         """Runs a pose network on patches and reads its heatmaps."""
         ...

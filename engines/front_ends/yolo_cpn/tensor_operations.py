@@ -25,6 +25,7 @@ from engines.front_ends.yolo_cpn.operations import (
     TOP,
     Decoding,
     Floats,
+    HeatReading,
     Patch,
     PoseAnswer,
     reduction,
@@ -66,13 +67,20 @@ class TensorOperations:
 
     @torch.inference_mode()
     def find_joints(
-        self, backend: DescribedBackend, patches: Sequence[Patch], decoding: Decoding, peak: float
+        self, backend: DescribedBackend, patches: Sequence[Patch], reading: HeatReading
     ) -> PoseAnswer:
         """Crops, runs the pose network and reads its heatmaps."""
         batch = self._batch(backend, patches, CPN_MEAN) - self._mean
+        mirrored: Tensor | None = None
+        if reading.partners is not None:
+            # First, and copied: the next run may write to the same memory.
+            answer = backend.run_tensors({"images": batch.flip(3)})
+            mirrored = answer["heatmaps"].flip(3)[:, list(reading.partners)]
         outputs = backend.run_tensors({"images": batch})
         heatmaps = outputs["heatmaps"]
-        joints = self.decode(heatmaps, decoding, peak).cpu().numpy()
+        if mirrored is not None:
+            heatmaps = 0.5 * (heatmaps + mirrored)
+        joints = self.decode(heatmaps, reading.decoding, reading.peak).cpu().numpy()
         stride = batch.shape[2] / heatmaps.shape[2]
         places = ((joints[..., :2] + 0.5) * stride).astype(np.float32)
         return PoseAnswer(places, joints[..., 2], outputs["features"])
