@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,26 @@ def test_a_folder_without_videos_is_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.strip() == f"no .mp4 files in {tmp_path}"
+
+
+def test_the_pose_network_alone_looks_around_given_joints(tmp_path: Path) -> None:
+    report, kept = tmp_path / "report.json", tmp_path / "joints.npy"
+    command = [
+        sys.executable, "-m", "tools.compare_front_ends", str(ROOT / "capture" / "clips" / "walk"),
+        "--step", "90", "--given-boxes", "--report", str(report), "--reference", str(kept),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "CPN around given joints" in done.stdout
+    result = json.loads(report.read_text())
+    reference = np.load(kept)
+    assert result["pictures"] == len(reference) and result["near_all"] > 50
+    # Where BlazePose saw nobody there is no box, and so nobody.
+    assert result["found"] == result["found_reference"]
+    command[4:6] = ["--step", "80"]
+    other = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert other.returncode == 2 and "is of other videos or another --step" in other.stderr

@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from engines.errors import UserError
 from engines.front_ends.base import FrontEnd, Image, View2D
-from engines.front_ends.factory import SHIPPED, make_front_end
+from engines.front_ends.factory import SHIPPED, make_front_end, network_file
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, LIMB_JOINTS, MIRROR
 from tools.evaluate_front_end import draw, read_sets
+from tools.given_boxes import GivenBoxes
 
 Array = npt.NDArray[np.float64]
 
@@ -196,6 +197,11 @@ def main() -> int:
     )
     parser.add_argument("--overlay", type=Path, help="write a sheet of drawn pictures (.png)")
     parser.add_argument("--overlay-every", type=int, default=25, help="sets between two rows")
+    parser.add_argument(
+        "--given-boxes",
+        action="store_true",
+        help="no detector: lay the crops around BlazePose's joints",
+    )
     parser.add_argument("--report", type=Path, help="also write the figures to this JSON file")
     arguments = parser.parse_args()
     try:
@@ -212,29 +218,20 @@ def _compare(arguments: argparse.Namespace) -> Agreement:
         raise UserError(f"no .mp4 files in {arguments.folder}")
     pick = arguments.overlay_every if arguments.overlay else 0
     networks = (arguments.detector, arguments.pose)
-    ours = make_front_end("yolo_cpn", len(paths), "onnxruntime", arguments.threads, networks)
-    print(ours.description)
+    # Before anything is looked at: a network that is not there is said at once.
+    ours: FrontEnd = make_front_end(
+        "yolo_cpn", len(paths), "onnxruntime", arguments.threads, networks
+    )
     try:
+        reference, reference_sheet = _reference(arguments, paths, pick)
+        if arguments.given_boxes:
+            ours.close()
+            pose = network_file(arguments.pose, "pose2d")
+            ours = GivenBoxes(pose, reference, arguments.threads)
+        print(ours.description)
         found, sheet = run(ours, paths, arguments.step, pick)
     finally:
         ours.close()
-    kept: Path | None = arguments.reference
-    reference_sheet: list[Image] = []
-    if kept is not None and kept.exists():
-        try:
-            reference = np.load(kept, allow_pickle=False).astype(np.float64)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{kept} holds no joints ({error}); delete it") from error
-    else:
-        blaze = make_front_end("blazepose", len(paths), "auto", arguments.threads)
-        try:
-            reference, reference_sheet = run(blaze, paths, arguments.step, pick)
-        finally:
-            blaze.close()
-        if kept is not None:
-            np.save(kept, reference)
-    if reference.shape != found.shape:
-        raise UserError(f"{kept} is of other videos or another --step; delete it")
     if sheet:
         rows = [row for pair in zip(reference_sheet, sheet, strict=False) for row in pair] or sheet
         cv2.imwrite(str(arguments.overlay), np.vstack(rows))
@@ -242,6 +239,34 @@ def _compare(arguments: argparse.Namespace) -> Agreement:
     if arguments.report is not None:
         arguments.report.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
     return result
+
+
+def _reference(
+    arguments: argparse.Namespace, paths: list[Path], pick: int
+) -> tuple[Array, list[Image]]:
+    """BlazePose's joints, from a file where they are kept, and drawn rows where they are not."""
+    kept: Path | None = arguments.reference
+    if kept is not None and kept.exists():
+        try:
+            reference = np.load(kept, allow_pickle=False).astype(np.float64)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{kept} holds no joints ({error}); delete it") from error
+        sets = sum(1 for _ in read_sets(paths, arguments.step))
+        if reference.shape != (sets, len(paths), JOINT_COUNT, 3):
+            raise _other_videos(kept)
+        return reference, []
+    blaze = make_front_end("blazepose", len(paths), "auto", arguments.threads)
+    try:
+        reference, sheet = run(blaze, paths, arguments.step, pick)
+    finally:
+        blaze.close()
+    if kept is not None:
+        np.save(kept, reference)
+    return reference, sheet
+
+
+def _other_videos(kept: Path) -> UserError:
+    return UserError(f"{kept} is of other videos or another --step; delete it")
 
 
 if __name__ == "__main__":
