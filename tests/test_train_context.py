@@ -368,6 +368,14 @@ def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None
     assert card["context_of"] == json.loads((pose2d / "pose2d.json").read_text())["weights_digest"]
     assert card["training"]["validation_mm"]["seen_mpjpe"] > 0
 
+    bare = run(*common, "--export", tmp_path / "bare", "--pose-only")
+    assert bare.exit_code == 0, bare.stderr
+    card = json.loads((tmp_path / "bare/lifter.json").read_text())
+    assert card["context_stream"] == "untrained" and "context_of" not in card
+    assert (tmp_path / "bare/lifter.onnx").stat().st_size < (
+        tmp_path / "out/lifter.onnx"
+    ).stat().st_size
+
     start = ("--start", tmp_path / "out/lifter.safetensors", "--folder", tmp_path / "second")
     second = run(*common, "--features", features, *start)
     assert second.exit_code == 0, second.stderr

@@ -58,6 +58,9 @@ def lifter(
         Path | None,
         typer.Option(help="Do not train: write the run's averaged weights to this folder."),
     ] = None,
+    pose_only: Annotated[
+        bool, typer.Option("--pose-only", help="With --export: leave the image stream out.")
+    ] = False,
     evaluate_weights: Annotated[
         Path | None,
         typer.Option(
@@ -89,7 +92,8 @@ def lifter(
         if mocap is None:
             raise UserError("mocap: no file given; give --mocap FILE or set DSVT_MOCAP")
         if export is not None:
-            _export(settings, mocap, features, folder, export)
+            stream = settings.task.rendered.share > 0 and not pose_only
+            _export(settings, mocap, features, folder, export, stream=stream)
         else:
             _train(settings, mocap, features, start, folder)
     except UserError as error:
@@ -116,10 +120,16 @@ def _train(
 
 
 def _export(
-    settings: LifterPreset, mocap: Path, features: Path | None, folder: Path, target: Path
+    settings: LifterPreset,
+    mocap: Path,
+    features: Path | None,
+    folder: Path,
+    target: Path,
+    *,
+    stream: bool,
 ) -> None:
     context_of = None
-    if settings.task.rendered.share > 0:
+    if stream:
         if features is None:
             raise UserError("features: give the --features that the run was trained on")
         context_of = load_feature_scenes(features, "validation")[0].digest
