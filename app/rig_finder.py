@@ -38,7 +38,7 @@ _SIZES_SETS: Final = 30
 """Sets after which a camera that has shown nothing yet is not waited for any more."""
 _RECENT_SETS: Final = 60
 _FIRST_PAUSE_S: Final = 1.2
-_PAUSE_SHARE: Final = 0.4
+_PAUSE_SHARE: Final = 0.6
 """Of the motion seen so far: the more there is, the less a moment adds."""
 _REST: Final = 3.0
 """It rests so many times as long as it worked: the cores belong to the live pipeline."""

@@ -26,6 +26,7 @@ from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.skeleton import JOINT_COUNT, MIRROR
 from tools.studio.shards import Scene
+from tools.training.even_rate import at_full_rate, step_of
 from tools.training.feature_scenes import FeatureScene
 
 Floats = npt.NDArray[np.float32]
@@ -173,7 +174,7 @@ class FeaturePass:
             flip = np.array((-1.0, 1.0, 1.0), np.float32)
             joints = joints[:, list(MIRROR)] * flip
             rotation = rotation * flip * flip[:, None]
-        return FeatureScene(
+        sparse = FeatureScene(
             keypoints=keypoints,
             context=context,
             offset_s=offset,
@@ -183,6 +184,7 @@ class FeaturePass:
             rotation=np.asarray(rotation, np.float32),
             digest=self.digest,
         )
+        return at_full_rate(sparse, step_of(scene.instant_times_s))
 
 
 def _picture(scene: Scene, number: int, mirror: bool) -> npt.NDArray[np.uint8]:
