@@ -100,7 +100,7 @@ class DeviceChain:
             whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float32)
             patches.append(Patch(view, crop_region(found[0].box if found else whole, *self._size)))
         facts = self._facts
-        answer = self._operations.find_joints(self._pose, patches, facts.reading(None))
+        answer = self._operations.find_joints(self._pose, patches, facts.reading(flip_test=False))
         joints = np.concatenate((answer.places, answer.confidence[..., None]), 2)
         if facts.coco:
             joints = coco_to_h36m(joints)
