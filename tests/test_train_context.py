@@ -393,3 +393,8 @@ def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None
         refused = run(*common, *missing, "--folder", tmp_path / "third")
         assert refused.exit_code == 2 and word in refused.stderr
         assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_scenes_too_short_for_a_window_are_counted() -> None:
+    bank = WindowBank([drawn_features(60, 2), drawn_features(20, 3)], 27, CPU)
+    assert bank.short_scenes == 1 and bank.most_views == 2

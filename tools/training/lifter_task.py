@@ -6,6 +6,7 @@ from what the 2D front end found in those, with the image stream.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from engines.errors import UserError
 from engines.networks.rig_lifter import RigLifter, RigLifterConfig
+from tools.training import parallel
 from tools.training.feature_scenes import load_feature_scenes
 from tools.training.lifter_data import (
     FULL_SCENES,
@@ -151,6 +153,12 @@ class LifterTask:
             raise UserError(
                 f"features: no scene of {folder / split} has {bank.frames} instants; "
                 "render longer sequences"
+            )
+        if bank.short_scenes and parallel.rank() == 0:
+            print(
+                f"features: {bank.short_scenes} of {len(scenes)} scenes of {folder / split} have "
+                f"fewer than {bank.frames} instants and are left out",
+                file=sys.stderr,
             )
         return bank
 
