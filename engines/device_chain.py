@@ -74,6 +74,7 @@ class DeviceChain:
         self._people = PersonFinder(detector, self._operations, _SCORE, _OVERLAP)
         self._pose, self._lifter = pose, lifter
         self._facts = pose_facts(pose)
+        self._reading = self._facts.reading(flip_test=False)
         self._size = input_size(pose)
         self._authors = lifter.metadata.get("dsvt.network") == "dsvtformer"
         shapes = {spec.name: spec.shape for spec in lifter.inputs}
@@ -100,7 +101,7 @@ class DeviceChain:
             whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float32)
             patches.append(Patch(view, crop_region(found[0].box if found else whole, *self._size)))
         facts = self._facts
-        answer = self._operations.find_joints(self._pose, patches, facts.reading(flip_test=False))
+        answer = self._operations.find_joints(self._pose, patches, self._reading)
         joints = np.concatenate((answer.places, answer.confidence[..., None]), 2)
         if facts.coco:
             joints = coco_to_h36m(joints)

@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.errors import UserError
-from engines.front_ends.base import FrontEnd, Image, View2D
+from engines.front_ends.base import Image, View2D
 from engines.front_ends.factory import SHIPPED, make_front_end, network_file
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, LIMB_JOINTS, MIRROR
 from tools.evaluate_front_end import draw, read_sets
-from tools.given_boxes import GivenBoxes
+from tools.given_boxes import GivenBoxes, Look
 
 Array = npt.NDArray[np.float64]
 
@@ -138,17 +138,15 @@ def _unrest(joints: Array, sure: npt.NDArray[np.bool_], height: float) -> float:
     return 100 * float(np.median(chosen)) / height if len(chosen) else float("nan")
 
 
-def run(front_end: FrontEnd, paths: list[Path], step: int, pick: int) -> tuple[Array, list[Image]]:
-    """Runs a front end over videos.
+def run(look: Look, paths: list[Path], step: int, pick: int) -> tuple[Array, list[Image]]:
+    """Looks at videos, set by set.
 
     Returns:
         (N, V, 17, 3) joints, and a drawn row of pictures of every ``pick``-th set.
     """
     rows, sheet = [], []
     for number, images in enumerate(read_sets(paths, step)):
-        if number == 0:
-            front_end.warm_up(*images[0].shape[:2])
-        views = front_end.process(images)
+        views = look(images)
         rows.append(np.stack([_joints(view) for view in views]))
         if pick and number % pick == 0:
             drawn = [draw(image, view) for image, view in zip(images, views, strict=True)]
@@ -219,17 +217,16 @@ def _compare(arguments: argparse.Namespace) -> Agreement:
     pick = arguments.overlay_every if arguments.overlay else 0
     networks = (arguments.detector, arguments.pose)
     # Before anything is looked at: a network that is not there is said at once.
-    ours: FrontEnd = make_front_end(
-        "yolo_cpn", len(paths), "onnxruntime", arguments.threads, networks
+    ours = (
+        GivenBoxes(network_file(arguments.pose, "pose2d"), arguments.threads)
+        if arguments.given_boxes
+        else make_front_end("yolo_cpn", len(paths), "onnxruntime", arguments.threads, networks)
     )
     try:
         reference, reference_sheet = _reference(arguments, paths, pick)
-        if arguments.given_boxes:
-            ours.close()
-            pose = network_file(arguments.pose, "pose2d")
-            ours = GivenBoxes(pose, reference, arguments.threads)
         print(ours.description)
-        found, sheet = run(ours, paths, arguments.step, pick)
+        look = ours.around(reference) if isinstance(ours, GivenBoxes) else ours.process
+        found, sheet = run(look, paths, arguments.step, pick)
     finally:
         ours.close()
     if sheet:
@@ -257,7 +254,7 @@ def _reference(
         return reference, []
     blaze = make_front_end("blazepose", len(paths), "auto", arguments.threads)
     try:
-        reference, sheet = run(blaze, paths, arguments.step, pick)
+        reference, sheet = run(blaze.process, paths, arguments.step, pick)
     finally:
         blaze.close()
     if kept is not None:

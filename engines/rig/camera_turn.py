@@ -70,6 +70,7 @@ class TurnTest:
         self._known = known
         self._recent: deque[tuple[float, _Sightings]] = deque()
         self._levels: list[list[float]] = [[] for _ in known]
+        self._usual = np.ones(len(known))
         self._next_s = -np.inf
         self._turned: tuple[int, ...] = ()
 
@@ -81,6 +82,7 @@ class TurnTest:
         after = _after_turn(seen)
         for view in np.flatnonzero(np.isfinite(before)):
             self._levels[view].append(float(after[view]))
+            self._usual[view] = max(float(np.median(self._levels[view])), _LEAST_USUAL)
 
     def update(self, time_s: float, residuals: PairResiduals) -> tuple[int, ...]:
         """Takes one set.
@@ -99,10 +101,8 @@ class TurnTest:
 
     def _judge(self) -> tuple[int, ...]:
         seen, before = self._window()
-        usual = np.array([np.median(levels) if levels else 1.0 for levels in self._levels])
-        usual = np.maximum(usual, _LEAST_USUAL)
         with np.errstate(invalid="ignore"):
-            doubtful = before > np.maximum(_EXPLAINED * _AT_BEST * usual, _MATTERS)
+            doubtful = before > np.maximum(_EXPLAINED * _AT_BEST * self._usual, _MATTERS)
         if not doubtful.any():
             return ()  # nearly always: the turns themselves need not be found
         after = _after_turn(seen)
@@ -112,7 +112,7 @@ class TurnTest:
             return ()
         # When a camera is turned, the others seem to be as well, but less clearly so.
         best = int(np.where(turned, before / after, 0.0).argmax())
-        return (best,) if after[best] <= _AS_BEFORE * usual[best] else ()
+        return (best,) if after[best] <= _AS_BEFORE * self._usual[best] else ()
 
     def _take(self, time_s: float, residuals: PairResiduals, every_s: float) -> bool:
         """Whether there is enough, and it is time, for an answer."""
