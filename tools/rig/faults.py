@@ -13,7 +13,7 @@ from engines.rig.exchanged import exchanged_cameras
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import KnownCamera, Observation, Rig
 from tools.rig.bench import Bench, calibrate, say
-from tools.rig.lifting import resample
+from tools.rig.lifting import resample_views
 from tools.rig.measures import rig_errors
 from tools.rig.simulation import Bump, Take, TakeOptions
 
@@ -156,7 +156,5 @@ def _exchange_told(rig: Rig, take: Take, sets: list[Observation]) -> bool:
     swapped = replace(rig, cameras=tuple(rig.cameras[i] for i in order))
     aspects = np.array([c.aspect for c in take.cameras])
     times = np.array([o.time_s for o in sets[60::9]])
-    seen = np.stack(
-        [resample(take.view_times_s[:, v], take.keypoints[:, v], times) for v in range(4)], 1
-    )
+    seen = resample_views(take.view_times_s, take.keypoints, times)
     return exchanged_cameras(cameras_of(swapped), seen, aspects) == tuple(order)

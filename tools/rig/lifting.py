@@ -45,9 +45,7 @@ def lift_take(
     count = int(np.floor((times_s[-1] - times_s[0]) * rate)) + 1
     grid = times_s[0] + np.arange(count) / rate
     views = keypoints.shape[1]
-    even = np.stack(
-        [resample(view_times_s[:, v], keypoints[:, v], grid) for v in range(views)], axis=1
-    ).astype(np.float32)
+    even = resample_views(view_times_s, keypoints, grid).astype(np.float32)
     joints = np.zeros((count, views, 17, 3))
     sigma = np.full((count, views, 17), np.inf)
     for end in range(min(_STEP, count), count + _STEP, _STEP):
@@ -89,3 +87,20 @@ def resample(
     confidence = np.where(gap[:, None] < _MAX_GAP_S, np.minimum(a[..., 2], b[..., 2]), 0.0)
     xy = np.where(confidence[..., None] > 0, xy, 0.0)
     return np.concatenate([xy, confidence[..., None]], axis=-1)
+
+
+def resample_views(
+    view_times_s: Floats, keypoints: Floats, wanted_s: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """All views' joints at the same times; see ``resample``.
+
+    Args:
+        view_times_s: (T, V) times of the pictures, time offsets included where they are known.
+        keypoints: (T, V, 17, 3).
+        wanted_s: (N,) times.
+
+    Returns:
+        (N, V, 17, 3).
+    """
+    views = range(keypoints.shape[1])
+    return np.stack([resample(view_times_s[:, v], keypoints[:, v], wanted_s) for v in views], 1)

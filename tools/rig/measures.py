@@ -12,7 +12,7 @@ from engines.rig.fusion import pose_with_rig
 from engines.rig.rotations import angle_deg
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Floats, Rig
-from tools.rig.lifting import resample
+from tools.rig.lifting import resample_views
 from tools.rig.simulation import Take
 from tools.training.metrics import triangulate as linear_triangulation
 from tools.training.rigs import Rig as TrueRig
@@ -106,14 +106,7 @@ def joint_errors(
     inside = (take.times_s > _EDGE_S) & (take.times_s < take.times_s[-1] - _EDGE_S)
     rows = np.flatnonzero(inside)[::_EVERY]
     times = take.times_s[rows]
-    views = range(len(take.cameras))
-    seen = np.stack(
-        [
-            resample(take.view_times_s[:, v] + cameras.offsets[v], take.keypoints[:, v], times)
-            for v in views
-        ],
-        axis=1,
-    )
+    seen = resample_views(take.view_times_s + cameras.offsets, take.keypoints, times)
     fused, alone, expected = [], [], []
     for row, keypoints in zip(rows, seen, strict=True):
         pose = pose_with_rig(
@@ -152,13 +145,8 @@ def _pa(joints: Floats, truth: Floats) -> float:
 
 def _with_true_cameras(take: Take, times: Floats) -> Floats:
     """DLT with the true cameras, the 2D joints read with the true time offsets."""
-    seen = np.stack(
-        [
-            resample(take.view_times_s[:, v] + camera.time_offset_s, take.keypoints[:, v], times)
-            for v, camera in enumerate(take.cameras)
-        ],
-        axis=1,
-    )
+    offsets = np.array([camera.time_offset_s for camera in take.cameras])
+    seen = resample_views(take.view_times_s + offsets, take.keypoints, times)
     rig = TrueRig(
         rotation=torch.tensor(np.stack([c.rotation for c in take.cameras]))[None],
         position=torch.tensor(np.stack([c.position for c in take.cameras]))[None],

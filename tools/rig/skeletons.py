@@ -10,7 +10,7 @@ from engines.rig.fusion import RigPose, pose_with_rig
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Floats, Rig
 from engines.skeleton import JOINT_COUNT
-from tools.rig.lifting import resample
+from tools.rig.lifting import resample_views
 from tools.rig.takes import SeenTake
 
 
@@ -24,15 +24,8 @@ def keypoints_together(rig: Rig, take: SeenTake) -> Floats:
     Returns:
         (T - 2, V, 17, 3) at the take's times but the first and the last.
     """
-    offsets = cameras_of(rig).offsets
-    times = take.times_s[1:-1]
-    return np.stack(
-        [
-            resample(take.view_times_s[:, v] + offsets[v], take.keypoints[:, v], times)
-            for v in range(len(take.ids))
-        ],
-        axis=1,
-    )
+    times = take.view_times_s + cameras_of(rig).offsets
+    return resample_views(times, take.keypoints, take.times_s[1:-1])
 
 
 def poses(rig: Rig, take: SeenTake, keypoints: Floats) -> Iterator[RigPose | None]:
