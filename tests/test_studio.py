@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from tools.studio.assets import Assets
 from tools.studio.camera import Camera, look_at, project
 from tools.studio.developer import Image
 from tools.studio.formats import read_garment, read_obj
-from tools.studio.looks import random_look
+from tools.studio.looks import BACK_PRINT, BUTTONS, UNSEAMED, Look, random_look
 from tools.studio.motion import Mocap, Piece, make_track, read_mocap
 from tools.studio.person import SHOES, SKIN, Outfit, Person, build_person
 from tools.studio.posing import pose_once
@@ -26,6 +28,7 @@ from tools.studio.room import PAINT, Builder, Lights, Material, Room
 from tools.studio.shape import Shape, shaped_vertices, target_weights
 
 MOCAP = "mocap/cmu_mocap17_30fps.npz"
+SUITED = Outfit("male_casualsuit02", "shoes02")
 
 
 @pytest.fixture(scope="session")
@@ -211,6 +214,47 @@ def test_same_seed_draws_the_same_picture(assets: Assets, mocap: Mocap, renderer
     other = _picture(renderer, assets, mocap, 8)
     assert np.array_equal(first, again)
     assert np.abs(first.astype(int) - other).mean() > 5
+
+
+@pytest.mark.parametrize(
+    ("outfit", "changed", "front", "back"),
+    [
+        (Outfit(), lambda look: replace(look, relief=1.0), True, True),
+        (Outfit(), lambda look: replace(look, body_hair=0.9), True, True),
+        (SUITED, lambda look: replace(look, closure=BUTTONS), True, False),
+        (SUITED, lambda look: replace(look, closure=BACK_PRINT), False, True),
+    ],
+)
+def test_what_tells_front_from_back_is_painted_there(
+    assets: Assets,
+    mocap: Mocap,
+    renderer: Renderer,
+    outfit: Outfit,
+    changed: Callable[[Look], Look],
+    front: bool,
+    back: bool,
+) -> None:
+    person = build_person(assets, Shape(male=1.0), outfit)
+    plain = replace(
+        random_look(np.random.default_rng(5), True), relief=0.0, body_hair=0.0, closure=UNSEAMED
+    )
+    matrices, joints = pose_once(person, mocap, 3000, 40.0)
+    across = joints[1] - joints[4]
+    ahead = np.cross((0.0, 0.0, 1.0), across) / np.linalg.norm(across)
+    stage = renderer.add_room(_empty_room())
+
+    def seen(look: Look, side: float) -> Image:
+        at = joints[8] + 1.2 * side * ahead
+        camera = look_at(tuple(at), tuple(joints[7]), 60.0, 160, 120)
+        actor = renderer.add_person(person, look)
+        picture = renderer.draw(stage, [(actor, matrices)], camera)
+        actor.release()
+        return picture
+
+    for side, differs in ((1.0, front), (-1.0, back)):
+        before, after = seen(plain, side), seen(changed(plain), side)
+        assert (np.abs(before.astype(int) - after).max() > 8) == differs, side
+    stage.release()
 
 
 def test_body_is_not_hidden_without_clothes(assets: Assets) -> None:

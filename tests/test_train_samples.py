@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,21 @@ from tools.training.detector_samples import (
     PictureSource,
     whole_picture,
 )
-from tools.training.looks import cover, vary_look
+from tools.training.looks import blur_disc, cover, vary_look
 from tools.training.pose2d_samples import CropSource, PoseVariety, person_of, plain_crop
 from tools.training.sample_stream import SampleStream
 from walking import walking_clip
 
-PLAIN = PoseVariety(scale=0, shift=0, turned_share=0, half_share=0, cover_share=0, look=0)
+PLAIN = PoseVariety(
+    scale=0,
+    shift=0,
+    turned_share=0,
+    half_share=0,
+    cover_share=0,
+    loose_share=0,
+    faceless_share=0,
+    look=0,
+)
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +85,26 @@ def test_cover_says_what_it_covers(seed: int) -> None:
     assert covered.mean() < 0.5
 
 
+@given(
+    st.integers(0, 2**32),
+    st.floats(-30, 70),
+    st.floats(-30, 90),
+    st.floats(0, 40),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_blurred_disc_loses_detail_and_nothing_else_changes(
+    seed: int, x: float, y: float, radius: float
+) -> None:
+    before = np.random.default_rng(0).integers(0, 256, (60, 40, 3), dtype=np.uint8)
+    after = before.copy()
+    blur_disc(after, np.array((x, y), np.float32), radius, np.random.default_rng(seed))
+    rows, columns = np.ogrid[:60, :40]
+    inside = np.hypot(columns + 0.5 - x, rows + 0.5 - y) <= radius
+    assert np.array_equal(after[~inside], before[~inside])
+    if inside.sum() > 500:
+        assert after[inside].std() < 0.6 * before[inside].std()
+
+
 # ---- crops
 
 
@@ -118,6 +148,36 @@ def test_joints_follow_scale_turn_and_shift(data: Path) -> None:
         spread.append(length)
     # Lengths in body heights are the same whatever the crop: same person, same distance nearly.
     assert np.std(spread) / np.mean(spread) < 0.25
+
+
+def test_boxes_that_reach_too_far_only_move_the_crop(data: Path) -> None:
+    from marker_networks import joint_colours
+
+    colours = 255 * joint_colours()
+    loose = source(data, replace(PLAIN, loose_share=1.0))
+    tight = source(data, PLAIN)
+    larger = 0
+    for seed in range(20):
+        sample = loose.draw(np.random.default_rng(seed))
+        larger += sample.stature < 0.95 * tight.draw(np.random.default_rng(seed)).stature
+        x, y = (int(v) for v in sample.joints[8])
+        if 1 <= x < 47 and 1 <= y < 63 and sample.stature > 30:
+            around = sample.picture[y - 1 : y + 2, x - 1 : x + 2].astype(float)
+            assert np.abs(around - colours[8]).max(-1).min() < 90
+    assert larger > 5
+
+
+def test_a_head_without_a_face_keeps_its_labels(data: Path) -> None:
+    faceless = source(data, replace(PLAIN, faceless_share=1.0))
+    for seed in range(10):
+        seen = source(data, PLAIN).draw(np.random.default_rng(seed))
+        hidden = faceless.draw(np.random.default_rng(seed))
+        changed = (seen.picture != hidden.picture).any(-1)
+        assert np.array_equal(seen.joints, hidden.joints)
+        assert np.array_equal(seen.visibility, hidden.visibility)
+        places = np.argwhere(changed)[:, ::-1] + 0.5
+        away = np.linalg.norm(places - seen.joints[[9, 10]].mean(0), axis=1)
+        assert len(away) > 0 and away.max() <= 0.08 * float(seen.stature) + 1
 
 
 def test_covered_joints_are_hidden(data: Path) -> None:

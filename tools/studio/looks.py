@@ -8,6 +8,9 @@ import numpy as np
 
 Colour = tuple[float, float, float]
 
+UNSEAMED, BUTTONS, ZIP, BADGE, BACK_PRINT = range(5)
+"""What a top has on one side only, in ``shaders/paint.frag``."""
+
 PLAIN, HOOPS, PINSTRIPES, TARTAN, DOTS, BLOTCHES, DENIM, PRINT, BLOCKS, ZIGZAG = range(10)
 """Patterns of cloth in ``shaders/paint.frag``."""
 
@@ -28,7 +31,9 @@ class Look:
     """How a person is painted; colours are display values 0..1.
 
     ``stubble`` and ``scalp`` say how strongly beard and hair roots colour the skin; ``swimwear`` is
-    painted on the skin: 0 none, 1 shorts, 2 shorts and top.
+    painted on the skin: 0 none, 1 shorts, 2 shorts and top. ``relief`` says how strongly muscles
+    shade the skin, ``body_hair`` how much hair grows on chest and legs. ``closure`` is what the top
+    has in front or behind; trousers with ``pockets`` have them behind, and a fly.
     """
 
     skin: Colour
@@ -43,6 +48,10 @@ class Look:
     scalp: float = 0.9
     seed: int = 0
     swimwear: int = 0
+    relief: float = 0.6
+    body_hair: float = 0.0
+    closure: int = UNSEAMED
+    pockets: bool = True
 
 
 _SKINS = (
@@ -108,4 +117,8 @@ def random_look(rng: np.random.Generator, male: bool) -> Look:
         0.9,
         int(rng.integers(1 << 16)),
         1 if male else 2,
+        float(rng.uniform(0.1, 1.0)),
+        float(rng.uniform(0.1, 0.9)) if male and rng.random() < 0.5 else 0.0,
+        int(rng.choice(5, p=(0.3, 0.25, 0.2, 0.15, 0.1))),
+        bool(rng.random() < 0.7),
     )

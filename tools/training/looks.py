@@ -171,3 +171,28 @@ def cover(
     else:
         picture[covered] = rng.integers(0, 256, 3, dtype=np.uint8)
     return covered
+
+
+def blur_disc(picture: Picture, middle: Floats, radius: float, rng: np.random.Generator) -> None:
+    """Makes what lies in a disc unknowable, blurred or in coarse squares, in place.
+
+    Args:
+        picture: (h, w, 3).
+        middle: (2,) x, y in pixels.
+        radius: in pixels.
+        rng: Source of chance.
+    """
+    height, width = picture.shape[:2]
+    low = np.maximum(np.floor(middle - radius), 0).astype(int)
+    high = np.minimum(np.ceil(middle + radius), (width, height)).astype(int)
+    if (high - low).min() < 2:
+        return
+    part = picture[low[1] : high[1], low[0] : high[0]]
+    across, down = (int(side) for side in high - low)
+    cells = int(rng.integers(2, 7))
+    coarse = cv2.resize(part, (min(cells, across), min(cells, down)), interpolation=cv2.INTER_AREA)
+    way = cv2.INTER_NEAREST if rng.random() < 0.5 else cv2.INTER_LINEAR
+    hidden = cv2.resize(coarse, (across, down), interpolation=way)
+    y, x = np.ogrid[low[1] : high[1], low[0] : high[0]]
+    inside = (x + 0.5 - middle[0]) ** 2 + (y + 0.5 - middle[1]) ** 2 <= radius**2
+    part[inside] = hidden[inside]

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from engines.errors import UserError
 from engines.front_ends.yolo_cpn.operations import CPN_MEAN
 from engines.front_ends.yolo_cpn.regions import Region, box_of_joints, crop_region
-from engines.skeleton import JOINT_COUNT, MIRROR
+from engines.skeleton import JOINT_COUNT, JOINT_NAMES, MIRROR
 from tools.studio.shards import HIDDEN, OUTSIDE, PICTURE_SIZES, VISIBLE, Scene, Split
-from tools.training.looks import cover, vary_look
+from tools.training.looks import blur_disc, cover, vary_look
 from tools.training.scene_pool import ScenePool
 
 Picture = npt.NDArray[np.uint8]
@@ -29,6 +29,9 @@ _LEAST_VISIBLE: Final = 4
 _UPPER: Final = (7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 _LOWER: Final = (0, 1, 2, 3, 4, 5, 6)
 _TRIES: Final = 200
+_NECK, _HEAD = JOINT_NAMES.index("neck"), JOINT_NAMES.index("head")
+_HEAD_RADIUS: Final = 0.08
+"""Of the disc that hides a head, over stature."""
 
 
 class PoseSample(NamedTuple):
@@ -60,6 +63,8 @@ class PoseVariety:
         turn_deg: Standard deviation of the turn.
         half_share: Share of crops of the upper or lower body alone.
         cover_share: Share of crops with something drawn in front.
+        loose_share: Share of crops around a box that reaches too far, or falls short, on a side.
+        faceless_share: Share of crops whose head is blurred, as published recordings often are.
         look: Strength of the changes of colour, sharpness and noise.
     """
 
@@ -69,6 +74,8 @@ class PoseVariety:
     turn_deg: float = 15.0
     half_share: float = 0.1
     cover_share: float = 0.25
+    loose_share: float = 0.15
+    faceless_share: float = 0.1
     look: float = 0.75
 
 
@@ -157,7 +164,10 @@ class CropSource:
     def _varied(self, scene: Scene, index: int, rng: np.random.Generator) -> PoseSample:
         variety = self._variety
         person = person_of(scene, index)
-        region = crop_region(self._box(person, rng), self._height, self._width)
+        box = self._box(person, rng)
+        if rng.random() < variety.loose_share:
+            box = _loosened(box, rng)
+        region = crop_region(box, self._height, self._width)
         size = math.exp(np.clip(rng.normal(0, variety.scale), -0.35, 0.3))
         turn = 0.0
         if rng.random() < variety.turned_share:
@@ -167,6 +177,9 @@ class CropSource:
         stored = scene.picture(index)
         picture = placed.cut(stored, replicate=rng.random() < 0.3)
         sample = _labelled(picture, person, placed)
+        if rng.random() < variety.faceless_share:
+            middle = sample.joints[[_NECK, _HEAD]].mean(0)
+            blur_disc(picture, middle, _HEAD_RADIUS * float(sample.stature), rng)
         if rng.random() < variety.cover_share:
             for _ in range(int(rng.integers(1, 4))):
                 _hide(sample, cover(picture, rng, self._stuff))
@@ -239,6 +252,16 @@ def plain_crop(scene: Scene, index: int, height: int, width: int) -> PoseSample:
 def nobody_seen(pool: ScenePool) -> UserError:
     """The error of a pool that shows nobody."""
     return UserError(f"data: {pool.folder} holds no picture in which a person is seen well")
+
+
+def _loosened(box: Floats, rng: np.random.Generator) -> Floats:
+    """A box as a poor detection is: one side or two of it where something else ends."""
+    size = np.tile(box[2:] - box[:2], 2)
+    outwards = np.array((-1, -1, 1, 1))
+    moved = rng.permutation(4)[: int(rng.integers(1, 3))]
+    by = np.zeros(4)
+    by[moved] = rng.uniform(-0.12, 0.5, len(moved))
+    return np.asarray(box + by * outwards * size, np.float32)
 
 
 def _joint_box(

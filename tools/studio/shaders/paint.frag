@@ -7,6 +7,9 @@ uniform vec3 left_eye, right_eye, mouth, crown;
 uniform vec3 skin, lips, brow, iris, hair, shoe, sole;
 uniform float swimwear;            // 0 none, 1 shorts, 2 shorts and top
 uniform float stubble, scalp, lip_offset, lace_x, floor_z;
+uniform float relief, body_hair;   // how much muscles shade the skin, how much hair grows on it
+uniform float closure;             // of tops: 0 none, 1 buttons, 2 zip, 3 badge, 4 print on the back
+uniform float pockets;             // of trousers: 0 none, 1 behind and a fly in front
 uniform int patterns[3];
 uniform float scales[3];
 uniform vec3 colours[9];
@@ -74,6 +77,47 @@ vec3 fabric(int which, vec2 p) {
     return c;
 }
 
+// 1 on a soft line, 0 away from it.
+float ridge(float distance, float width) { return exp(-distance * distance / (width * width)); }
+float within(float low, float high, float soft_by, float x) {
+    return smoothstep(low - soft_by, low + soft_by, x) * (1.0 - smoothstep(high - soft_by, high + soft_by, x));
+}
+
+// What tells the front of a bare body from its back, in fractions of the stature.
+vec3 paint_body(vec3 c) {
+    vec2 t = vec2(abs(rest.x), rest.z) / stature;
+    float trunk = 1.0 - smoothstep(0.120, 0.135, t.x);
+    float front = smoothstep(0.05, 0.45, -normal.y), back = smoothstep(0.05, 0.45, normal.y);
+    float chest = front * trunk, spine = back * trunk;
+    vec3 dark = skin * vec3(0.62, 0.46, 0.42);
+    c = mix(c, dark, 0.85 * chest * blob(t, vec2(0.060, 0.722), vec2(0.0080), 0.4));
+    c = mix(c, dark * 0.6, 0.8 * chest * blob(t, vec2(0.0, 0.603), vec2(0.0045, 0.0060), 0.5));
+    // Breast muscles end in an arc, with collar bones above and the belly's muscles below.
+    float arc = 0.693 + 1.6 * (t.x - 0.055) * (t.x - 0.055);
+    float shade = 0.30 * ridge(t.y - arc, 0.0055) * within(0.010, 0.100, 0.012, t.x);
+    shade += 0.22 * ridge(t.x, 0.0045) * within(0.612, 0.785, 0.01, t.y);
+    shade += 0.20 * ridge(t.y - 0.812 - 0.10 * t.x, 0.0045) * within(0.012, 0.090, 0.01, t.x);
+    float rows = ridge(t.y - 0.630, 0.004) + ridge(t.y - 0.655, 0.004) + ridge(t.y - 0.677, 0.004);
+    shade += 0.15 * rows * (1.0 - smoothstep(0.030, 0.045, t.x));
+    shade += 0.15 * ridge(t.x - 0.047, 0.005) * within(0.590, 0.680, 0.01, t.y);
+    c *= 1.0 - relief * chest * shade;
+    // The back has the spine's furrow and the shoulder blades' edges.
+    float blade = length((t - vec2(0.058, 0.755)) / vec2(0.030, 0.046));
+    shade = 0.34 * ridge(t.x, 0.0065) * within(0.560, 0.825, 0.015, t.y);
+    shade += 0.20 * ridge(blade - 1.0, 0.14) * (1.0 - smoothstep(0.755, 0.780, t.y));
+    c *= 1.0 - relief * spine * shade;
+    // Knees: a cap in front, a crease behind.
+    float knee = within(0.268, 0.300, 0.008, t.y) * (1.0 - step(0.14, t.x));
+    c = mix(c, skin * vec3(0.92, 0.70, 0.64), 0.35 * knee * front);
+    c *= 1.0 - 0.25 * front * ridge(t.y - 0.264, 0.004) * (1.0 - step(0.14, t.x));
+    c *= 1.0 - 0.30 * back * ridge(t.y - 0.283, 0.004) * (1.0 - step(0.14, t.x));
+    float grain = smoothstep(0.30, 0.75, noise3(rest * vec3(380.0, 380.0, 160.0) + seed));
+    float hairy = chest * max(blob(t, vec2(0.0, 0.738), vec2(0.085, 0.042), 0.6),
+                              0.8 * ridge(t.x, 0.010) * within(0.560, 0.720, 0.02, t.y));
+    hairy = max(hairy, 0.5 * within(0.04, 0.40, 0.03, t.y) * step(t.x, 0.14));
+    return mix(c, hair * 0.5 + skin * 0.12, body_hair * hairy * grain);
+}
+
 vec4 paint_skin() {
     float u = stature / 1.75;
     vec3 c = skin;
@@ -120,6 +164,7 @@ vec4 paint_skin() {
     float hairline = smoothstep(left_eye.z + 0.066 * u, left_eye.z + 0.086 * u, rest.z + 0.55 * max(0.0, rest.y - left_eye.y - 0.045 * u));
     float head = step(left_eye.z - 0.07 * u, rest.z) * hairline;
     c = mix(c, hair * (0.75 + 0.5 * noise3(rest * vec3(420.0, 420.0, 90.0))), scalp * head * step(length(d), 2.0));
+    c = paint_body(c);
     // Bathing clothes, for those who wear nothing else.
     float z = rest.z / stature, middle = step(abs(rest.x), 0.14 * stature);
     float shorts = step(1.0, swimwear) * middle * soft(0.425, 0.002, z) * (1.0 - soft(0.585, 0.002, z));
@@ -127,6 +172,36 @@ vec4 paint_skin() {
     c = mix(c, fabric(1, uv * metres), shorts);
     c = mix(c, fabric(0, uv * metres), top);
     return vec4(c, 0.14);
+}
+
+// Seams that a tailor puts on one side only, in metres.
+vec3 tailored(vec3 c, int which) {
+    float u = stature / 1.75, x = rest.x / u, z = rest.z / stature;
+    float front = smoothstep(0.1, 0.4, -normal.y), back = smoothstep(0.1, 0.4, normal.y);
+    vec3 ink = colours[3 * which + 1];
+    vec3 edge = c * 0.55;
+    if (which == 0) {
+        if (closure == 1.0) {
+            c = mix(c, edge, 0.7 * front * ridge(abs(x) - 0.016, 0.0035));
+            vec2 hole = vec2(x, (fract(rest.z / (0.085 * u)) - 0.5) * 0.085);
+            c = mix(c, ink, front * (1.0 - smoothstep(0.006, 0.009, length(hole))));
+        } else if (closure == 2.0) {
+            c = mix(c, mix(edge, ink, 0.5), front * ridge(x, 0.006));
+        } else if (closure == 3.0) {
+            vec2 w = vec2(x - 0.075, (z - 0.735) * 1.75) / vec2(0.034, 0.028);
+            c = mix(c, ink, front * step(max(abs(w.x), abs(w.y)), 1.0));
+        } else if (closure == 4.0) {
+            vec2 w = vec2(x, (z - 0.735) * 1.75) / vec2(0.11, 0.10);
+            float motif = soft(0.5, 0.03, noise3(vec3(w * 2.2 + seed, seed + 5.0)));
+            c = mix(c, ink, back * motif * step(max(abs(w.x), abs(w.y)), 1.0));
+        }
+    } else if (which == 1 && pockets == 1.0) {
+        vec2 w = (vec2(abs(x), z) - vec2(0.075, 0.505)) / vec2(0.052, 0.032);
+        float rim = max(abs(w.x), abs(w.y));
+        c = mix(c, edge, 0.8 * back * within(0.82, 1.0, 0.03, rim));
+        c = mix(c, edge, 0.6 * front * ridge(x, 0.004) * within(0.515, 0.570, 0.004, z));
+    }
+    return c;
 }
 
 vec4 paint_eye() {
@@ -147,7 +222,7 @@ void main() {
     } else if (kind == 1) {
         result = paint_eye();
     } else if (kind == 2) {
-        vec3 c = weave(fabric(piece, p), p);
+        vec3 c = weave(tailored(fabric(piece, p), piece), p);
         // Folds: long soft shadows where cloth bunches.
         float fold = fbm(vec3(rest.x * 9.0, rest.y * 9.0, rest.z * 26.0) + seed) - 0.5;
         c *= 1.0 + 0.35 * fold;
