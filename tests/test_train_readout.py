@@ -13,7 +13,8 @@ from engines.skeleton import MIRROR
 from rendered_scenes import marker_scene
 from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE, Scene, scene_path, write_scene
 from tools.training.joint_readout import PoseStudent, ReadoutConfig, readout_loss
-from tools.training.pose2d_samples import CropSource, PoseVariety, person_of, plain_crop
+from tools.training.pose2d_samples import CropSource, PoseVariety, plain_crop
+from tools.training.scene_person import person_of
 from walking import walking_clip
 
 TINY = LightCpnConfig(64, 48, 8, (8, 8, 8, 8), (1, 1, 1, 1), 2, 4)

@@ -25,8 +25,9 @@ from tools.training.detector_samples import (
     whole_picture,
 )
 from tools.training.looks import blur_disc, cover, vary_look
-from tools.training.pose2d_samples import CropSource, PoseVariety, person_of, plain_crop
+from tools.training.pose2d_samples import CropSource, PoseVariety, plain_crop
 from tools.training.sample_stream import SampleStream
+from tools.training.scene_person import person_of
 from walking import walking_clip
 
 PLAIN = PoseVariety(

@@ -13,7 +13,7 @@ from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import JointFinder
 from engines.skeleton import JOINT_NAMES
 from tools.training.pose2d_metrics import KeypointScore, score_keypoints
-from tools.training.pose2d_samples import is_usable, nobody_seen, person_of
+from tools.training.scene_person import is_usable, nobody_seen, person_of
 from tools.training.scene_pool import ScenePool
 
 _AT_ONCE = 8

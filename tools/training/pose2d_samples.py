@@ -11,21 +11,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from engines.errors import UserError
 from engines.front_ends.yolo_cpn.operations import CPN_MEAN
 from engines.front_ends.yolo_cpn.regions import Region, box_of_joints, crop_region
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, MIRROR
-from tools.studio.shards import HIDDEN, OUTSIDE, PICTURE_SIZES, VISIBLE, Scene, Split
+from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE, Scene, Split
 from tools.training.looks import blur_disc, cover, vary_look
+from tools.training.scene_person import ScenePerson, is_usable, nobody_seen, person_of
 from tools.training.scene_pool import ScenePool
 
 Picture = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-_LEAST_PIXELS: Final = 350
-"""A person of whom fewer pixels are seen teaches nothing but guessing."""
-
-_LEAST_VISIBLE: Final = 4
 _UPPER: Final = (7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 _LOWER: Final = (0, 1, 2, 3, 4, 5, 6)
 _TRIES: Final = 200
@@ -109,17 +105,6 @@ class _Placement:
         return np.asarray((places - self.middle) @ np.linalg.inv(self.matrix).T + half, np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class _Person:
-    """Person 0 of a stored picture, in pixels of that picture."""
-
-    joints: Floats
-    visibility: Picture
-    box: Floats
-    stature: float
-    depths: Floats
-
-
 class CropSource:
     """Draws crops of the people of one split.
 
@@ -187,7 +172,7 @@ class CropSource:
         self._stuff = stored
         return sample._replace(picture=vary_look(picture, rng, variety.look))
 
-    def _box(self, person: _Person, rng: np.random.Generator) -> Floats:
+    def _box(self, person: ScenePerson, rng: np.random.Generator) -> Floats:
         """What the crop is laid around: as a detector or the last picture's joints would say."""
         inside = person.visibility != OUTSIDE
         if rng.random() < self._variety.half_share:
@@ -205,53 +190,12 @@ class CropSource:
         return person.box if box is None else box
 
 
-def is_usable(scene: Scene, index: int) -> bool:
-    """Whether enough of person 0 is seen to learn from."""
-    visible = int((scene.visibility[index, 0] == VISIBLE).sum())
-    return (
-        int(scene.pixels[index, 0]) >= _LEAST_PIXELS
-        and visible >= _LEAST_VISIBLE
-        and bool(np.isfinite(scene.boxes[index, 0]).all())
-    )
-
-
-def person_of(scene: Scene, index: int) -> _Person:
-    """Person 0 in pixels of the stored picture."""
-    region = scene.regions[index]
-    height, width = stored_size(scene)
-    scale = np.array((width, height), np.float32) / (region[2:] - region[:2])
-    camera = scene.view[index]
-    body = scene.joints_m[scene.instant[index]]
-    depths = body @ scene.camera_R[camera, 2] + scene.camera_t[camera, 2]
-    depth = float(depths[0])
-    focal = float(scene.camera_K[camera, 1, 1])
-    box = (scene.boxes[index, 0].reshape(2, 2) - region[:2]) * scale
-    return _Person(
-        joints=(scene.joints_px[index, 0] - region[:2]) * scale,
-        visibility=scene.visibility[index, 0],
-        box=box.clip(0, (width, height)).reshape(4).astype(np.float32),
-        stature=float(scale[1]) * focal * scene.stature_m / max(depth, 0.1),
-        depths=((depths - depth) / scene.stature_m).astype(np.float32),
-    )
-
-
-def stored_size(scene: Scene) -> tuple[int, int]:
-    """Height and width of a scene's stored pictures."""
-    width, height = PICTURE_SIZES[scene.kind]
-    return height, width
-
-
 def plain_crop(scene: Scene, index: int, height: int, width: int) -> PoseSample:
     """A picture's crop as the live front end makes it from a perfect detection."""
     person = person_of(scene, index)
     region = crop_region(person.box, height, width)
     placed = _place(region, height, width, 1.0, 0.0, np.zeros(2), False)
     return _labelled(placed.cut(scene.picture(index)), person, placed)
-
-
-def nobody_seen(pool: ScenePool) -> UserError:
-    """The error of a pool that shows nobody."""
-    return UserError(f"data: {pool.folder} holds no picture in which a person is seen well")
 
 
 def _loosened(box: Floats, rng: np.random.Generator) -> Floats:
@@ -265,7 +209,7 @@ def _loosened(box: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _joint_box(
-    person: _Person, chosen: npt.NDArray[np.bool_], margin: float = 0.0
+    person: ScenePerson, chosen: npt.NDArray[np.bool_], margin: float = 0.0
 ) -> Floats | None:
     keypoints = np.column_stack((person.joints, chosen)).astype(np.float32)
     box = box_of_joints(keypoints)
@@ -293,7 +237,7 @@ def _place(
     return _Placement(matrix, middle + shift, width, height)
 
 
-def _labelled(picture: Picture, person: _Person, placed: _Placement) -> PoseSample:
+def _labelled(picture: Picture, person: ScenePerson, placed: _Placement) -> PoseSample:
     joints, depths = placed.to_crop(person.joints), person.depths
     visibility = person.visibility.copy()
     if np.linalg.det(placed.matrix) < 0:  # mirrored: left is right

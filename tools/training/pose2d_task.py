@@ -22,10 +22,9 @@ from tools.training.pose2d_samples import (
     CropSource,
     PoseSample,
     PoseVariety,
-    is_usable,
-    nobody_seen,
     plain_crop,
 )
+from tools.training.scene_person import is_usable, nobody_seen
 from tools.training.scene_pool import ScenePool
 from tools.training.stages import Draw, PictureStage, StagedStream
 

@@ -1,0 +1,81 @@
+"""The person of a stored picture: joints, box, size and depth, in that picture's pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engines.errors import UserError
+from tools.studio.shards import PICTURE_SIZES, VISIBLE, Scene
+from tools.training.scene_pool import ScenePool
+
+Picture = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+_LEAST_PIXELS: Final = 350
+"""A person of whom fewer pixels are seen teaches nothing but guessing."""
+
+_LEAST_VISIBLE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ScenePerson:
+    """Person 0 of a stored picture, in pixels of that picture.
+
+    Attributes:
+        joints: (17, 2) x, y.
+        visibility: (17,) as in ``tools.studio.shards``.
+        box: (4,) x0, y0, x1, y1 of the visible pixels.
+        stature: pixels that the body height takes at the person's distance.
+        depths: (17,) how far behind the pelvis along the camera's axis, in body heights.
+    """
+
+    joints: Floats
+    visibility: Picture
+    box: Floats
+    stature: float
+    depths: Floats
+
+
+def is_usable(scene: Scene, index: int) -> bool:
+    """Whether enough of person 0 is seen to learn from."""
+    visible = int((scene.visibility[index, 0] == VISIBLE).sum())
+    return (
+        int(scene.pixels[index, 0]) >= _LEAST_PIXELS
+        and visible >= _LEAST_VISIBLE
+        and bool(np.isfinite(scene.boxes[index, 0]).all())
+    )
+
+
+def person_of(scene: Scene, index: int) -> ScenePerson:
+    """Person 0 in pixels of the stored picture."""
+    region = scene.regions[index]
+    height, width = stored_size(scene)
+    scale = np.array((width, height), np.float32) / (region[2:] - region[:2])
+    camera = scene.view[index]
+    body = scene.joints_m[scene.instant[index]]
+    depths = body @ scene.camera_R[camera, 2] + scene.camera_t[camera, 2]
+    depth = float(depths[0])
+    focal = float(scene.camera_K[camera, 1, 1])
+    box = (scene.boxes[index, 0].reshape(2, 2) - region[:2]) * scale
+    return ScenePerson(
+        joints=(scene.joints_px[index, 0] - region[:2]) * scale,
+        visibility=scene.visibility[index, 0],
+        box=box.clip(0, (width, height)).reshape(4).astype(np.float32),
+        stature=float(scale[1]) * focal * scene.stature_m / max(depth, 0.1),
+        depths=((depths - depth) / scene.stature_m).astype(np.float32),
+    )
+
+
+def stored_size(scene: Scene) -> tuple[int, int]:
+    """Height and width of a scene's stored pictures."""
+    width, height = PICTURE_SIZES[scene.kind]
+    return height, width
+
+
+def nobody_seen(pool: ScenePool) -> UserError:
+    """The error of a pool that shows nobody."""
+    return UserError(f"data: {pool.folder} holds no picture in which a person is seen well")
