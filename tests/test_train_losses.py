@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from engines.front_ends.yolo_cpn.host_operations import decode
 from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE
-from tools.training.detector_loss import boxes_of, complete_iou, detector_loss, pair_iou
+from tools.training.detector_loss import (
+    answering_cells,
+    boxes_of,
+    complete_iou,
+    detector_loss,
+    pair_iou,
+)
 from tools.training.detector_metrics import score_detections
 from tools.training.detector_samples import (
     IGNORED,
@@ -95,6 +101,28 @@ def test_training_reads_boxes_as_the_detector_does(smaller: int) -> None:
     sizes = read[..., 2:] - read[..., :2]
     torch.testing.assert_close((read[..., :2] + read[..., 2:]) / 2, wanted[..., :2])
     torch.testing.assert_close(sizes, wanted[..., 2:])
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), min_size=1, max_size=9),
+)
+def test_cells_that_answer_reach_the_middle(
+    columns: int, rows: int, people: list[tuple[float, float, bool]]
+) -> None:
+    size = torch.tensor((columns, rows))
+    places = torch.tensor([person[:2] for person in people]) * size
+    wide = torch.tensor([person[2] for person in people])
+    which, cells = answering_cells(places, size.expand(len(people), 2), wide)
+    assert ((cells >= 0) & (cells < size)).all()
+    # Half a cell beyond its own is as far as a box's middle can lie.
+    assert (places[which] - cells - 0.5).abs().max() <= 1.0 + 1e-5
+    answers = torch.bincount(which, minlength=len(people))
+    assert (answers[~wide] == 1).all() and (answers >= 1).all()
+    inside = ((places > 0.5) & (places < size - 0.5)).all(1)
+    assert (answers[wide & inside] == 3).all()
+    assert len({(*pair,) for pair in torch.column_stack((which, cells)).tolist()}) == len(which)
 
 
 def test_the_detector_learns_one_picture() -> None:

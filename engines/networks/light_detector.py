@@ -14,6 +14,9 @@ _ANCHORS: Final = ((12, 28), (22, 60), (36, 104), (60, 150), (88, 206), (150, 23
 
 _ANCHOR_INPUT: Final = 256
 
+_REACH: Final = 2
+"""``scale_x_y``: boxes reach half a cell beyond their own, so that neighbours can answer, too."""
+
 _STAGES: Final = ((24, 2), (48, 3), (96, 3), (160, 3))
 """Channels and inverted residuals at strides 4, 8, 16 and 32."""
 
@@ -101,4 +104,4 @@ class _Cfg:
 
     def head(self, mask: str, anchors: str) -> None:
         self.section("convolutional", filters=18, size=1, stride=1, pad=1, activation="linear")
-        self.section("yolo", mask=mask, anchors=anchors, classes=1)
+        self.section("yolo", mask=mask, anchors=anchors, classes=1, scale_x_y=_REACH)

@@ -2,15 +2,17 @@
 
 Assignment and objectness as in Redmon and Farhadi, "YOLOv3" (2018), section 2.1: the anchor that
 fits best answers for a person, anchors that overlap one well without being the best are let alone.
-More than one anchor may answer where their shapes fit nearly alike, which trains faster. Boxes:
-Zheng et al., "Distance-IoU Loss" (AAAI 2020).
+More than one anchor may answer where their shapes fit nearly alike, and where ``scale_x_y`` lets
+boxes reach beyond their cell (Bochkovskiy et al., "YOLOv4", 2020), the two nearest cells answer
+beside a person's own: three times as much to learn from. Objectness says how well the box fits, so
+that suppression keeps the best one. Boxes: Zheng et al., "Distance-IoU Loss" (AAAI 2020).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +21,9 @@ from torch.nn import functional
 from engines.networks.darknet import Darknet
 from engines.networks.person_detector import PersonDetector
 from tools.training.detector_samples import IGNORED, PERSON
+
+_REACHES_NEIGHBOURS: Final = 2.0
+"""From this ``scale_x_y`` on, a box's middle may lie half a cell outside its own cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +52,23 @@ class _Rows:
         cells: (N, 2) left upper corners in cells.
         anchors: (N, 2) in input pixels.
         strides: (N, 2) input pixels a cell.
+        stretch: (N, 1) ``scale_x_y`` of the head.
         starts: First row of each head.
-        columns: Cells across of each head.
+        grids: Cells across and down of each head.
     """
 
     raw: Tensor
     cells: Tensor
     anchors: Tensor
     strides: Tensor
+    stretch: Tensor
     starts: tuple[int, ...]
-    columns: tuple[int, ...]
+    grids: tuple[tuple[int, int], ...]
 
     def boxes(self) -> Tensor:
         """(B, N, 4) x0, y0, x1, y1 in input pixels."""
-        centres = (self.raw[..., :2].sigmoid() + self.cells) * self.strides
+        shift = (self.raw[..., :2].sigmoid() - 0.5) * self.stretch + 0.5
+        centres = (shift + self.cells) * self.strides
         # A young network may say anything; exp must stay finite.
         half = self.raw[..., 2:4].clamp(-6, 6).exp() * self.anchors / 2
         return torch.cat((centres - half, centres + half), -1)
@@ -85,11 +93,12 @@ def detector_loss(
     picture, row, target = _assign(rows, network, boxes, kinds, costs.shape_overlap)
     count = max(len(picture), 1)
     found = rows.boxes()
-    wrong = (1 - complete_iou(found[picture, row], target)).sum() / count
+    answers = found[picture, row]
+    wrong = (1 - complete_iou(answers, target)).sum() / count
     person = rows.raw[picture, row, 5]
     person_loss = functional.softplus(-person).sum() / count
     wanted = torch.zeros_like(rows.raw[..., 4])
-    wanted[picture, row] = 1.0
+    wanted[picture, row] = 0.5 + 0.5 * pair_iou(answers.detach(), target)
     weight = torch.where(_let_alone(found.detach(), boxes, kinds, costs.let_alone), 0.0, 1.0)
     weight = weight * costs.background
     weight[picture, row] = 1.0
@@ -148,7 +157,7 @@ def _rows(network: PersonDetector, images: Tensor) -> _Rows:
     device = images.device
     size = torch.tensor(images.shape[:1:-1], device=device)
     smaller = size / torch.tensor(network.info.inputs[0].shape[:1:-1], device=device)
-    parts, cells, anchors, strides, starts, columns, start = [], [], [], [], [], [], 0
+    parts, cells, anchors, strides, stretch, starts, grids, start = [], [], [], [], [], [], [], 0
     heads: tuple[Tensor, ...] = network.inner(images)
     for head, raw in zip(cast(Darknet, network.inner).heads, heads, strict=True):
         batch, _, height, width = raw.shape
@@ -162,16 +171,18 @@ def _rows(network: PersonDetector, images: Tensor) -> _Rows:
         cells.append(corners.repeat_interleave(len(head.anchors), 0))
         grid = torch.tensor((width, height), device=device)
         strides.append((size / grid).expand(part.shape[1], 2))
+        stretch.append(torch.full((part.shape[1], 1), head.scale_xy, device=device))
         starts.append(start)
-        columns.append(width)
+        grids.append((width, height))
         start += part.shape[1]
     return _Rows(
         torch.cat(parts, 1),
         torch.cat(cells),
         torch.cat(anchors),
         torch.cat(strides),
+        torch.cat(stretch),
         tuple(starts),
-        tuple(columns),
+        tuple(grids),
     )
 
 
@@ -182,28 +193,55 @@ def _assign(
     picture, place = (kinds == PERSON).nonzero(as_tuple=True)
     people = boxes[picture, place]
     sizes = (people[:, 2:] - people[:, :2])[:, None]
-    anchors, strides, starts, columns, each = [], [], [], [], []
-    per_head = [len(head.anchors) for head in cast(Darknet, network.inner).heads]
-    for head, start in enumerate(rows.starts):
-        for anchor in range(per_head[head]):
+    anchors, strides, starts, grids, each, wide = [], [], [], [], [], []
+    for index, (head, start) in enumerate(
+        zip(cast(Darknet, network.inner).heads, rows.starts, strict=True)
+    ):
+        for anchor in range(len(head.anchors)):
             anchors.append(rows.anchors[start + anchor])
             strides.append(rows.strides[start])
             starts.append(start + anchor)
-            columns.append(rows.columns[head])
-            each.append(per_head[head])
+            grids.append(rows.grids[index])
+            each.append(len(head.anchors))
+            wide.append(head.scale_xy >= _REACHES_NEIGHBOURS)
     shapes = torch.stack(anchors)[None]
     shared = torch.minimum(sizes, shapes).prod(-1)
     fit = shared / (sizes.prod(-1) + shapes.prod(-1) - shared).clamp(min=1e-6)
     chosen = (fit == fit.amax(1, keepdim=True)) | (fit > shape_overlap)
     which, anchor_index = chosen.nonzero(as_tuple=True)
-    target = people[which]
-    stride = torch.stack(strides)[anchor_index]
-    cell = ((target[:, :2] + target[:, 2:]) / 2 / stride).long().clamp(min=0)
     device = boxes.device
-    across = torch.tensor(columns, device=device)[anchor_index]
-    cell = torch.minimum(cell, (across - 1)[:, None])
-    row = (cell[:, 1] * across + cell[:, 0]) * torch.tensor(each, device=device)[anchor_index]
-    return picture[which], row + torch.tensor(starts, device=device)[anchor_index], target
+    grid = torch.tensor(grids, device=device)[anchor_index]
+    place = (people[which, :2] + people[which, 2:]) / 2 / torch.stack(strides)[anchor_index]
+    answering, cell = answering_cells(place, grid, torch.tensor(wide, device=device)[anchor_index])
+    which, anchor_index, grid = which[answering], anchor_index[answering], grid[answering]
+    row = (cell[:, 1] * grid[:, 0] + cell[:, 0]) * torch.tensor(each, device=device)[anchor_index]
+    row = row + torch.tensor(starts, device=device)[anchor_index]
+    return picture[which], row, people[which]
+
+
+def answering_cells(place: Tensor, grid: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
+    """The cells that answer for middles ``place`` (K, 2), in cells of grids (K, 2).
+
+    Args:
+        place: x, y.
+        grid: cells across and down.
+        wide: (K,) bool, whether the nearest cell beside, and that above or below, answer too.
+
+    Returns:
+        For each answer (A,) which place, and (A, 2) the cell's column and row.
+    """
+    own = torch.minimum(place.long().clamp(min=0), grid - 1)
+    index = torch.arange(len(place), device=place.device)
+    indices, cells = [index], [own]
+    towards = torch.where(place - own < 0.5, -1, 1)
+    for axis in range(2):
+        step = torch.zeros_like(own)
+        step[:, axis] = towards[:, axis]
+        beside = own + step
+        there = wide & ((beside >= 0) & (beside < grid)).all(1)
+        indices.append(index[there])
+        cells.append(beside[there])
+    return torch.cat(indices), torch.cat(cells)
 
 
 def _let_alone(found: Tensor, boxes: Tensor, kinds: Tensor, overlap: float) -> Tensor:
