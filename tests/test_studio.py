@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from engines.errors import UserError
 from engines.skeleton import LEFT_JOINTS, RIGHT_JOINTS
@@ -20,7 +21,7 @@ from tools.studio.formats import read_garment, read_obj
 from tools.studio.looks import BACK_PRINT, BUTTONS, UNSEAMED, Look, random_look
 from tools.studio.motion import Mocap, Piece, make_track, read_mocap
 from tools.studio.person import SHOES, SKIN, Outfit, Person, build_person
-from tools.studio.posing import pose_once
+from tools.studio.posing import pose_joints, pose_once
 from tools.studio.preview import draw_random
 from tools.studio.renderer import Renderer
 from tools.studio.rig import forward, skin, true_joints
@@ -159,6 +160,21 @@ def test_joined_track_is_smooth_and_stands_on_the_floor(person: Person, mocap: M
     rotations, root = track.at(np.array([0.5, 1.0 / 60.0]))
     np.testing.assert_allclose(rotations[1], track.rotations[1], atol=1e-5)
     np.testing.assert_allclose(root[0], track.root[30], atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("turn_deg", [60.0, 90.0, 180.0, 270.0])
+def test_who_does_not_stand_lies_on_the_floor_not_in_it(
+    person: Person, mocap: Mocap, axis: int, turn_deg: float
+) -> None:
+    turn = Rotation.from_euler("xyz"[axis], turn_deg, degrees=True).as_matrix()
+    joints = mocap.joints[3000:3003]
+    lying = ((joints - joints[:, :1]) @ turn.T + joints[:, :1]).astype(np.float32)
+    matrices, posed = pose_joints(person, lying, mocap.floored(0))
+    for pose, true in zip(matrices, posed, strict=True):
+        body = np.concatenate([skin(p.rest, p.bones, p.weights, pose) for p in person.parts])
+        assert -0.06 < body[:, 2].min() < 0.01
+        assert true[:, 2].min() > 0
 
 
 def _empty_room() -> Room:

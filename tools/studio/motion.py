@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -14,7 +15,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from engines.errors import UserError
 from engines.skeleton import JOINT_COUNT, MIRROR
 from tools.studio.formats import FloatArray, IntArray, RealArray
-from tools.studio.person import SHOES, Person
+from tools.studio.person import CLOTH, SHOES, SKIN, Person
 from tools.studio.retarget import Reference, Retargeter, make_reference
 from tools.studio.rig import forward, skin
 
@@ -230,6 +231,9 @@ def _joined(a: Track, b: Track, fade: int) -> Track:
     )
 
 
+_OUTLINE_CORNERS: Final = 400
+
+
 def soles(person: Person) -> tuple[FloatArray, IntArray, FloatArray]:
     """The lowest corners of shoes (or bare feet): rest positions, bones, weights."""
     part = next((p for p in person.parts if p.kind == SHOES), person.parts[0])
@@ -237,14 +241,30 @@ def soles(person: Person) -> tuple[FloatArray, IntArray, FloatArray]:
     return part.rest[chosen], part.bones[chosen], part.weights[chosen]
 
 
+def outline(person: Person) -> tuple[FloatArray, IntArray, FloatArray]:
+    """Some corners all over a dressed body: rest positions, bones, weights.
+
+    Who sits, lies, kneels or stands on the hands does not rest on the soles.
+    """
+    parts = [part for part in person.parts if part.kind in (SKIN, CLOTH, SHOES)]
+    step = max(1, sum(len(part.rest) for part in parts) // _OUTLINE_CORNERS)
+    rest, bones, weights = (
+        np.concatenate([getattr(part, name)[::step] for part in parts])
+        for name in ("rest", "bones", "weights")
+    )
+    return rest, bones, weights
+
+
 def _planted(person: Person, track: Track) -> FloatArray:
-    """Root (T, 3) such that the standing foot rests and the lowest sole is at z = 0."""
+    """Root (T, 3) such that the standing foot rests and the body's lowest point is at z = 0."""
     matrices = forward(person.rig, track.rotations, track.root)
+    body = outline(person)
+    bodies = np.array([skin(*body, m)[:, 2].min() for m in matrices])
     rest, bones, weights = soles(person)
     left = rest[:, 0] > 0
     feet = np.stack([skin(rest, bones, weights, m) for m in matrices])
     heights = np.stack([feet[:, left, 2].min(1), feet[:, ~left, 2].min(1)], 1)
-    lowest = heights.min(1)
+    lowest = np.minimum(heights.min(1), bodies)
     root = track.root.copy()
     root[:, 2] -= gaussian_filter1d(lowest, 1.0, mode="nearest")
     # The part of each foot that stands is its lowest; it must not move over the floor.

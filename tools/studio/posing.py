@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tools.studio.formats import FloatArray
-from tools.studio.motion import Mocap, soles, turned
+from tools.studio.motion import Mocap, outline, soles, turned
 from tools.studio.person import Person
 from tools.studio.retarget import Reference, Retargeter
 from tools.studio.rig import forward, skin, true_joints
@@ -14,7 +14,7 @@ from tools.studio.rig import forward, skin, true_joints
 def pose_once(
     person: Person, mocap: Mocap, frame: int, heading_deg: float = 0.0, grip: float = 0.3
 ) -> tuple[FloatArray, FloatArray]:
-    """Poses a body by a single frame of the capture, above the origin, soles on the floor.
+    """Poses a body by a single frame of the capture, above the origin, on the floor.
 
     Args:
         person: who.
@@ -35,7 +35,7 @@ def pose_once(
 def pose_joints(
     person: Person, joints: FloatArray, reference: Reference, grip: float = 0.3
 ) -> tuple[FloatArray, FloatArray]:
-    """Poses a body by single sets of joints, each above the origin, soles on the floor.
+    """Poses a body by single sets of joints, each above the origin, on the floor.
 
     Args:
         person: who.
@@ -51,8 +51,8 @@ def pose_joints(
     leg = np.linalg.norm(rest[[2, 3]] - rest[[1, 2]], axis=1).sum()
     rotations = Retargeter(person.rig, reference, grip).rotations(joints)
     root = joints[:, 0] * np.float32(leg / reference.leg_m)
-    floor, bones, weights = soles(person)
+    low = [np.concatenate(both) for both in zip(soles(person), outline(person), strict=True)]
     matrices = forward(person.rig, rotations, root)
     for pose in matrices:
-        pose[:, 2, 3] -= skin(floor, bones, weights, pose)[:, 2].min()
+        pose[:, 2, 3] -= skin(low[0], low[1], low[2], pose)[:, 2].min()
     return matrices, true_joints(person.rig, matrices)
