@@ -10,7 +10,8 @@ import torch
 
 from engines.networks.rig_lifter import RigLifterConfig
 from tools.training.keypoint_errors import KeypointErrors
-from tools.training.lifter_task import LifterTask, LifterTaskConfig
+from tools.training.lifter_config import LifterTaskConfig
+from tools.training.lifter_task import LifterTask
 from tools.training.loop import Trainer
 from tools.training.loop_config import LoopConfig
 

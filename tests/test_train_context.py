@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from app.tracks import JointTrack
+from drawn_features import CPU, NO_ERRORS, drawn_features
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
 from engines.networks.rig_lifter import RigLifterConfig
@@ -32,20 +33,15 @@ from tools.training.feature_scenes import (
     read_feature_scene,
     save_feature_scene,
 )
-from tools.training.lifter_task import LifterTask, LifterTaskConfig, RenderedConfig
+from tools.training.lifter_config import LifterTaskConfig, RenderedConfig
+from tools.training.lifter_task import LifterTask
 from tools.training.loop import Trainer
 from tools.training.loop_config import LoopConfig
-from tools.training.rendered_errors import RenderedErrors, disturb, hide
+from tools.training.rendered_errors import disturb, hide
 from tools.training.rendered_evaluation import evaluate_rendered
-from tools.training.rendered_windows import LEAD, Pictures, WindowBank, read_windows
+from tools.training.rendered_windows import WindowBank
+from tools.training.window_reading import LEAD, Pictures, read_windows
 from walking import walking_clip, write_mocap
-
-CPU = torch.device("cpu")
-
-NO_ERRORS = RenderedErrors(
-    sigma=(0.0, 0.0), slow_share=0.0, missing_pictures=0.0, absent_share=0.0, hidden_views=0.0,
-    swap_share=0.0, doubt=(1.0, 1.0),
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -73,28 +69,6 @@ def feature_pass(pose2d: Path) -> FeaturePass:
 @pytest.fixture(scope="module")
 def walker(feature_pass: FeaturePass) -> FeatureScene:
     return feature_pass.see(marker_scene(walking_clip(12, 0), 3))
-
-
-def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureScene:
-    """What a perfect front end would find of a walker, with context that tells the depth."""
-    random = np.random.default_rng(seed)
-    joints = walking_clip(frames, seed).astype(np.float32)
-    turns = np.linalg.qr(random.normal(size=(views, 3, 3)))[0]
-    rotation = (turns * np.linalg.det(turns)[:, None, None]).astype(np.float32)
-    camera = np.einsum("vij,tkj->tvki", rotation, joints - joints[:, :1])
-    xy = camera[..., :2] / 4.0
-    confidence = np.full((*xy.shape[:3], 1), 0.9)
-    keypoints = np.concatenate([xy, confidence], -1).astype(np.float32)
-    return FeatureScene(
-        keypoints=keypoints,
-        context=np.repeat(camera[..., 2:], 4, -1).astype(np.float16),
-        offset_s=random.uniform(-0.015, 0.015, xy.shape[:2]).astype(np.float32),
-        truth=xy.astype(np.float32),
-        visibility=np.full(xy.shape[:3], 2, np.uint8),
-        joints_m=joints,
-        rotation=rotation,
-        digest="0123456789abcdef",
-    )
 
 
 # ---- what the front end finds
@@ -298,7 +272,9 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
         ),
         views_per_batch=24,
         validation_windows=2,
-        rendered=RenderedConfig(share=0.75, validation_windows=16),
+        rendered=RenderedConfig(
+            share=0.75, lent=0.0, turn_deg=0.0, zoom=0.0, validation_windows=16
+        ),
     )
     task = LifterTask(config, write_mocap(tmp_path / "walk.npz"), CPU, features)
     loop = LoopConfig(steps=120, learning_rate=5e-3, warmup_steps=10, validate_every=120)

@@ -17,7 +17,8 @@ import torch
 from engines.errors import UserError
 from engines.networks.rig_lifter import RigLifterConfig
 from tests.lifter_training import CPU, PRESET, ROOT, command, run_command, trainer
-from tools.training.lifter_task import LifterPreset, LifterTask, LifterTaskConfig
+from tools.training.lifter_config import LifterPreset, LifterTaskConfig
+from tools.training.lifter_task import LifterTask
 from tools.training.loop import Trainer
 from tools.training.loop_config import LoopConfig
 from tools.training.presets import load_preset

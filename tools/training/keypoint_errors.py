@@ -161,7 +161,7 @@ def observe(
         derived = chance((batch, 1, 1, 1), errors.derived_share, generator)
         seen, confidence = _derive_trunk(seen, confidence, derived)
     if errors.slow_rate_share > 0:
-        seen, confidence = _slow_rate(seen, confidence, errors.slow_rate_share, generator)
+        seen, confidence = slow_rate(seen, confidence, errors.slow_rate_share, generator)
     if errors.absent_share > 0:
         away = burst((batch, views), frames, 3, frames - 3, generator).transpose(1, 2)
         away = away & chance((batch, 1, views), errors.absent_share, generator)
@@ -249,10 +249,20 @@ def _derive_trunk(seen: Tensor, confidence: Tensor, derived: Tensor) -> tuple[Te
     )
 
 
-def _slow_rate(
+def slow_rate(
     seen: Tensor, confidence: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Keeps every second to fourth frame and fills the others by linear interpolation."""
+    """Keeps every second to fourth frame of a share of windows, and interpolates the others.
+
+    Args:
+        seen: (B, F, V, 17, 2).
+        confidence: (B, F, V, 17).
+        share: Of the windows.
+        generator: Source of chance.
+
+    Returns:
+        The same at the slower rate.
+    """
     batch, frames = seen.shape[:2]
     device = seen.device
     step = torch.randint(2, 5, (batch, 1), generator=generator, device=device)

@@ -18,9 +18,10 @@ from engines.shipping import ship_lifter
 from tools.training import parallel
 from tools.training.checkpoints import load_checkpoint
 from tools.training.feature_scenes import load_feature_scenes
+from tools.training.lifter_config import LifterPreset
 from tools.training.lifter_evaluation import LifterReport, evaluate, show
 from tools.training.lifter_export import stature_in_body_units
-from tools.training.lifter_task import LifterPreset, LifterTask
+from tools.training.lifter_task import LifterTask
 from tools.training.lifter_weights import load_lifter, load_pose_stream
 from tools.training.loop import Trainer
 from tools.training.metrics_log import last_validation

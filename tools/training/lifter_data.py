@@ -6,6 +6,7 @@ Everything is made on the device of the random generator, so the same code serve
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -86,6 +87,27 @@ LIVE_SCENES: Final = replace(
 
 
 @dataclass(frozen=True, slots=True)
+class SeenJoints:
+    """True joints as cameras see them, before anything goes wrong.
+
+    Attributes:
+        xy: (B, F, V, 17, 2) in half-widths.
+        depth: (B, F, V, 17) metres.
+        target: (B, F, V, 17, 3) root-relative, in camera axes, body units.
+        rig: The true cameras.
+    """
+
+    xy: Tensor
+    depth: Tensor
+    target: Tensor
+    rig: Rig
+
+
+Observer = Callable[[SeenJoints, torch.Generator], Tensor]
+"""What finds joints (B, F, V, 17, 3) in what cameras see."""
+
+
+@dataclass(frozen=True, slots=True)
 class LifterBatch:
     """Windows, what the cameras saw of them, and the truth.
 
@@ -132,13 +154,20 @@ class WindowSource:
         self.weights = mocap.window_weights(span).to(device) if scenes.even_people else None
         self.span = span
 
-    def draw(self, batch: int, views: int, generator: torch.Generator) -> LifterBatch:
+    def draw(
+        self,
+        batch: int,
+        views: int,
+        generator: torch.Generator,
+        observer: Observer | None = None,
+    ) -> LifterBatch:
         """Makes one batch.
 
         Args:
             batch: Windows.
             views: Cameras of each.
             generator: Source of chance, on the source's device.
+            observer: What finds the joints; None takes the scenes' error model.
 
         Returns:
             The batch.
@@ -151,11 +180,13 @@ class WindowSource:
         camera = rig.to_camera(world[:, :, None])
         target = (camera - camera[..., :1, :]) * unit[:, None, None, None, None]
         seen_camera = rig.to_camera(seen_world)
-        keypoints = observe(
-            rig.project(seen_camera), seen_camera[..., 2], rig, scenes.errors, generator
-        )
+        seen = SeenJoints(rig.project(seen_camera), seen_camera[..., 2], target, rig)
+        keypoints = (observer or self._observe)(seen, generator)
         mask = torch.ones(batch, views, device=self.device)
         return LifterBatch(keypoints, mask, target, world, unit, rig)
+
+    def _observe(self, seen: SeenJoints, generator: torch.Generator) -> Tensor:
+        return observe(seen.xy, seen.depth, seen.rig, self.scenes.errors, generator)
 
     def _times(self, batch: int, views: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Rows of the mocap, with fractions: (B, F) true ones and (B, F, V) each view's."""

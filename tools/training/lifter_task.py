@@ -7,16 +7,18 @@ from what the 2D front end found in those, with the image stream.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from engines.errors import UserError
-from engines.networks.rig_lifter import RigLifter, RigLifterConfig
+from engines.networks.rig_lifter import RigLifter
 from tools.training import parallel
 from tools.training.feature_scenes import load_feature_scenes
+from tools.training.keypoint_errors import chance
+from tools.training.lent_errors import ErrorLender
+from tools.training.lifter_config import LifterTaskConfig
 from tools.training.lifter_data import (
     FULL_SCENES,
     LIVE_SCENES,
@@ -27,61 +29,12 @@ from tools.training.lifter_data import (
     predict,
 )
 from tools.training.lifter_weights import fill_lifter
-from tools.training.loop_config import LoopConfig
 from tools.training.metrics import joint_errors, procrustes_errors
 from tools.training.mocap import load_mocap
-from tools.training.rendered_errors import RenderedErrors, disturb
+from tools.training.rendered_errors import disturb, turn_views
 from tools.training.rendered_evaluation import fixed_batch, predict_rendered
 from tools.training.rendered_windows import RenderedBatch, WindowBank
 from tools.training.rigs import uniform
-
-
-@dataclass(frozen=True, slots=True)
-class RenderedConfig:
-    """What a lifter learns from rendered sequences.
-
-    Attributes:
-        share: Share of a batch's views, and of the loss, that comes from them; 0 for none.
-        view_weights: Relative share of batches with 1, 2, ... cameras, as far as scenes have them.
-        errors: What goes wrong on top.
-        masked_windows: Share of windows without context.
-        masked_views: Share of the other windows' views without context.
-        validation_windows: Windows of the validation set.
-    """
-
-    share: float = 0.0
-    view_weights: tuple[float, ...] = (0.12, 0.2, 0.22, 0.34, 0.08, 0.04)
-    errors: RenderedErrors = field(default_factory=RenderedErrors)
-    masked_windows: float = 0.25
-    masked_views: float = 0.1
-    validation_windows: int = 96
-
-
-@dataclass(frozen=True, slots=True)
-class LifterTaskConfig:
-    """What a lifter learns from.
-
-    Attributes:
-        network: Size of the network.
-        views_per_batch: Views of a batch, all windows together, so that every batch costs alike.
-        view_weights: Relative share of batches with 1, 2, ... cameras.
-        masked_view_share: Share of the views that are dropped whole.
-        last_frame_weight: Weight of the newest frame over that of the oldest.
-        velocity_weight: Weight of the error of joint motion between frames.
-        sigma_weight: Weight of the likelihood of the predicted error.
-        validation_windows: Windows of each validation set.
-        rendered: Rendered sequences.
-    """
-
-    network: RigLifterConfig = field(default_factory=RigLifterConfig)
-    views_per_batch: int = 128
-    view_weights: tuple[float, ...] = (0.05, 0.14, 0.2, 0.36, 0.12, 0.06, 0.03, 0.04)
-    masked_view_share: float = 0.04
-    last_frame_weight: float = 1.5
-    velocity_weight: float = 0.5
-    sigma_weight: float = 0.02
-    validation_windows: int = 192
-    rendered: RenderedConfig = field(default_factory=RenderedConfig)
 
 
 class LifterTask:
@@ -123,6 +76,9 @@ class LifterTask:
         self.frame_weights /= self.frame_weights.mean()
         self.view_weights = torch.tensor(config.view_weights, device=device)
         self.rendered = self._load_rendered(features, "train", device)
+        self.lender = (
+            None if self.rendered is None else ErrorLender(self.rendered, config.rendered.errors)
+        )
         held_back_scenes = self._load_rendered(features, "validation", device)
         self.rendered_validation = (
             None
@@ -193,10 +149,13 @@ class LifterTask:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         views = int(torch.multinomial(self.view_weights, 1, generator=generator)) + 1
         count = round(self.config.views_per_batch * share)
-        batch = self.source.draw(max(1, count // views), views, generator)
+        observer = None
+        if self.lender is not None and chance((), self.config.rendered.lent, generator):
+            observer = self.lender.observe
+        batch = self.source.draw(max(1, count // views), views, generator, observer)
         mask = self._drop_views(batch.view_mask, generator)
         joints, log_sigma = network(batch.keypoints, mask)
-        return self._errors(joints, log_sigma, batch.target, mask)
+        return self._errors(joints, log_sigma, batch.target, mask, self.config.sigma_weight)
 
     def _rendered_loss(
         self, network: nn.Module, bank: WindowBank, generator: torch.Generator
@@ -207,11 +166,11 @@ class LifterTask:
         count = max(1, round(self.config.views_per_batch * config.share) // views)
         windows = bank.choose(count, views, generator)
         pictures = disturb(bank.pictures(windows), config.errors, generator)
-        batch = bank.batch(windows, pictures)
+        batch = turn_views(bank.batch(windows, pictures), config.turn_deg, config.zoom, generator)
         mask = self._drop_views(batch.view_mask, generator)
         context_mask = batch.context_mask * self._context_dropout(batch, generator)
         joints, log_sigma = network(batch.keypoints, mask, batch.context, context_mask)
-        return self._errors(joints, log_sigma, batch.target, mask)
+        return self._errors(joints, log_sigma, batch.target, mask, config.sigma_weight)
 
     def _context_dropout(self, batch: RenderedBatch, generator: torch.Generator) -> Tensor:
         """(B, 1, V): 1 where context may be looked at."""
@@ -222,7 +181,12 @@ class LifterTask:
         return (window & view).to(batch.context_mask.dtype)
 
     def _errors(
-        self, joints: Tensor, log_sigma: Tensor, target: Tensor, mask: Tensor
+        self,
+        joints: Tensor,
+        log_sigma: Tensor,
+        target: Tensor,
+        mask: Tensor,
+        sigma_weight: float,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
         joints, log_sigma = joints.float(), log_sigma.float()
@@ -237,7 +201,7 @@ class LifterTask:
         likelihood = (surprise * weights).sum() / scale
         motion = joint_errors(joints.diff(dim=1), target.diff(dim=1))[..., 1:]
         velocity = (motion * weight[:, None, :, None]).sum() / scale
-        loss = position + config.velocity_weight * velocity + config.sigma_weight * likelihood
+        loss = position + config.velocity_weight * velocity + sigma_weight * likelihood
         return loss, {
             "position": position.detach(),
             "velocity": velocity.detach(),
@@ -273,11 +237,3 @@ class LifterTask:
                 scores[f"{name}_last"] = 1e3 * float(errors[:, -1].mean())
             scores["score"] += scores["seen_mpjpe"] + scores["blind_mpjpe"]
         return scores
-
-
-@dataclass(frozen=True, slots=True)
-class LifterPreset:
-    """All of a training preset: ``task`` and ``loop``."""
-
-    task: LifterTaskConfig = field(default_factory=LifterTaskConfig)
-    loop: LoopConfig = field(default_factory=LoopConfig)

@@ -6,6 +6,7 @@ missing, and the joints err a little more than on the people that the pose netwo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from engines.skeleton import JOINT_COUNT
 from tools.training.keypoint_errors import box_size, burst, chance, slow_noise, swap_sides
-from tools.training.rendered_windows import Pictures
+from tools.training.rendered_windows import RenderedBatch
 from tools.training.rigs import normal, uniform
+from tools.training.window_reading import Pictures
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,34 @@ def disturb(pictures: Pictures, errors: RenderedErrors, generator: torch.Generat
     kept = pictures.kept & ~away & ~lost & _sets(batch, count, errors.slow_share, generator)
     changed = replace(pictures, keypoints=keypoints, kept=kept)
     return _hide_bursts(changed, errors, generator)
+
+
+def turn_views(
+    batch: RenderedBatch, turn_deg: float, zoom: float, generator: torch.Generator
+) -> RenderedBatch:
+    """Turns each view about its axis and enlarges it, which is exact for a pinhole camera.
+
+    Args:
+        batch: Windows.
+        turn_deg: Standard deviation of the turn.
+        zoom: Standard deviation of the logarithm of the enlargement.
+        generator: Source of chance.
+
+    Returns:
+        The same windows as cameras held askew, with longer or shorter lenses, see them.
+    """
+    count, views = batch.view_mask.shape
+    angle = normal((count, views), math.radians(turn_deg), generator)
+    cos, sin = angle.cos(), angle.sin()
+    turn = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)
+    larger = normal((count, views), zoom, generator).exp()[..., None, None]
+    xy = torch.einsum("bvij,bfvkj->bfvki", turn * larger, batch.keypoints[..., :2])
+    across = torch.einsum("bvij,bfvkj->bfvki", turn, batch.target[..., :2])
+    return replace(
+        batch,
+        keypoints=torch.cat((xy, batch.keypoints[..., 2:]), -1),
+        target=torch.cat((across, batch.target[..., 2:]), -1),
+    )
 
 
 def hide(pictures: Pictures, hidden: Tensor) -> Pictures:

@@ -21,7 +21,8 @@ from tools.studio.shards import VISIBLE
 from tools.training.lifter_weights import Network
 from tools.training.metrics import joint_errors, procrustes_errors
 from tools.training.rendered_errors import hide
-from tools.training.rendered_windows import Pictures, RenderedBatch, WindowBank
+from tools.training.rendered_windows import RenderedBatch, WindowBank
+from tools.training.window_reading import Pictures
 
 _SEED: Final = 7
 _CHUNK: Final = 16

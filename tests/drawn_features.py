@@ -1,0 +1,39 @@
+"""Features that a perfect front end would find of a walker, drawn rather than rendered."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from tools.training.feature_scenes import FeatureScene
+from tools.training.rendered_errors import RenderedErrors
+from walking import walking_clip
+
+CPU = torch.device("cpu")
+
+NO_ERRORS = RenderedErrors(
+    sigma=(0.0, 0.0), slow_share=0.0, missing_pictures=0.0, absent_share=0.0, hidden_views=0.0,
+    swap_share=0.0, doubt=(1.0, 1.0),
+)  # fmt: skip
+
+
+def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureScene:
+    """What a perfect front end would find of a walker, with context that tells the depth."""
+    random = np.random.default_rng(seed)
+    joints = walking_clip(frames, seed).astype(np.float32)
+    turns = np.linalg.qr(random.normal(size=(views, 3, 3)))[0]
+    rotation = (turns * np.linalg.det(turns)[:, None, None]).astype(np.float32)
+    camera = np.einsum("vij,tkj->tvki", rotation, joints - joints[:, :1])
+    xy = camera[..., :2] / 4.0
+    confidence = np.full((*xy.shape[:3], 1), 0.9)
+    keypoints = np.concatenate([xy, confidence], -1).astype(np.float32)
+    return FeatureScene(
+        keypoints=keypoints,
+        context=np.repeat(camera[..., 2:], 4, -1).astype(np.float16),
+        offset_s=random.uniform(-0.015, 0.015, xy.shape[:2]).astype(np.float32),
+        truth=xy.astype(np.float32),
+        visibility=np.full(xy.shape[:3], 2, np.uint8),
+        joints_m=joints,
+        rotation=rotation,
+        digest="0123456789abcdef",
+    )

@@ -1,0 +1,101 @@
+"""Errors of rendered people lent to motion capture, and views turned about their axes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from drawn_features import CPU, NO_ERRORS, drawn_features
+from tools.training.feature_scenes import FeatureScene
+from tools.training.keypoint_errors import box_size
+from tools.training.lent_errors import ErrorLender
+from tools.training.lifter_data import SeenJoints
+from tools.training.rendered_errors import turn_views
+from tools.training.rendered_windows import WindowBank
+from tools.training.rigs import RigRanges, random_rigs
+from walking import walking_clip
+
+
+def seen_walkers(batch: int, views: int) -> SeenJoints:
+    """Walkers as random rigs see them."""
+    generator = torch.Generator().manual_seed(2)
+    rig = random_rigs(batch, views, RigRanges(), generator)
+    world = torch.stack([torch.from_numpy(walking_clip(27, n)).float() for n in range(batch)])
+    camera = rig.to_camera(world[:, :, None])
+    relative = camera - camera[..., :1, :]
+    return SeenJoints(rig.project(camera), camera[..., 2], relative, rig)
+
+
+def erring(scene: FeatureScene, by: tuple[float, float], confidence: float) -> FeatureScene:
+    """A front end that errs by the same share of the person's box everywhere."""
+    high, low = scene.truth.max(2), scene.truth.min(2)
+    # The lender measures a person once a window, not once a picture.
+    size = float((high - low).max(-1).mean())
+    keypoints = scene.keypoints.copy()
+    keypoints[..., :2] = scene.truth + np.float32(size) * np.array(by, np.float32)
+    keypoints[..., 2] = confidence
+    return replace(scene, keypoints=keypoints)
+
+
+def test_errors_are_lent_in_proportion_to_the_person() -> None:
+    bank = WindowBank([erring(drawn_features(60, 1), (0.05, -0.02), 0.6)], 27, CPU)
+    seen = seen_walkers(3, 4)
+    found = ErrorLender(bank, NO_ERRORS).observe(seen, torch.Generator().manual_seed(0))
+    assert found.shape == (3, 27, 4, 17, 3)
+    inside = (found[..., 2] - 0.6).abs() < 1e-3
+    assert inside.float().mean() > 0.8
+    share = (found[..., :2] - seen.xy) / box_size(seen.xy)
+    # Slow sets move joints besides, more those that swing.
+    middle = share[inside].median(0).values
+    assert middle.tolist() == pytest.approx([0.05, -0.02], abs=0.01)
+
+
+def test_what_is_missing_there_is_missing_here() -> None:
+    scene = drawn_features(60, 2)
+    scene.keypoints[:, :, 13] = 0.0
+    scene.keypoints[:, 1, :, 2] *= 0.5
+    lender = ErrorLender(WindowBank([scene], 27, CPU), NO_ERRORS)
+    found = lender.observe(seen_walkers(4, 3), torch.Generator().manual_seed(1))
+    assert (found[..., 13, :] == 0).all()
+    # Whole views borrow of one camera each.
+    highest = found[..., 2].amax((1, 3))
+    assert {round(float(v), 2) for v in highest.flatten()} <= {0.9, 0.45}
+
+
+def test_poses_borrow_of_their_like() -> None:
+    """Errors differ between a walker who stands upright and one on the head."""
+    upright = drawn_features(60, 1, seed=1)
+    flat = np.eye(3, dtype=np.float32)[[0, 2, 1]] * np.array([[1], [-1], [1]], np.float32)
+    scenes = []
+    for turn, confidence in ((flat, 0.8), (np.diag([-1.0, -1, 1]).astype(np.float32) @ flat, 0.4)):
+        scene = erring(replace(upright, rotation=turn[None]), (0.0, 0.0), confidence)
+        scenes.append(scene)
+    lender = ErrorLender(WindowBank(scenes, 27, CPU), NO_ERRORS)
+    seen = seen_walkers(6, 2)
+    assert (seen.target[..., 10, 1] < seen.target[..., 3, 1]).all(), "y is down, heads are up"
+    found = lender.observe(seen, torch.Generator().manual_seed(3))
+    assert float(found[..., 2].amax()) == pytest.approx(0.8)
+    assert (found[..., 2] > 0.5).float().mean() > 0.8
+
+
+def test_turned_views_are_what_turned_cameras_see() -> None:
+    bank = WindowBank([drawn_features(60, 3)], 27, CPU)
+    windows = bank.choose(5, 3, torch.Generator().manual_seed(0))
+    plain = bank.batch(windows, bank.pictures(windows))
+    turned = turn_views(plain, 25.0, 0.2, torch.Generator().manual_seed(4))
+    lengths = [batch.target.norm(dim=-1) for batch in (plain, turned)]
+    torch.testing.assert_close(lengths[0], lengths[1])
+    torch.testing.assert_close(plain.target[..., 2], turned.target[..., 2])
+    assert torch.equal(plain.keypoints[..., 2], turned.keypoints[..., 2])
+    # These cameras are orthographic: what is seen is the target's x and y, times one factor a view.
+    known = plain.keypoints[..., 2] > 0
+    for batch, name in ((plain, "plain"), (turned, "turned")):
+        flat, xy = batch.target[..., :2], batch.keypoints[..., :2]
+        factor = (flat * xy).sum((1, 3, 4)) / flat.square().sum((1, 3, 4))
+        off = xy - factor[:, None, :, None, None] * flat
+        assert float(off[known].norm(dim=-1).median()) < 0.01, name
+        assert float(factor.std()) > (0.02 if name == "turned" else -1)
+    assert (turned.target - plain.target).abs().max() > 0.1

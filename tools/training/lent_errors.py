@@ -1,0 +1,95 @@
+"""Errors that the 2D front end made on rendered people, lent to motion capture.
+
+Rendered sequences show how the front end errs, but there are few of them, and a lifter learns their
+poses by heart. Here the joints of endless motions, bodies and rigs err as the front end did on
+rendered people in like poses: each view borrows the errors and confidences of one rendered window,
+of those drawn the one whose pose, seen from its camera, is nearest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from tools.training.keypoint_errors import box_size, slow_rate
+from tools.training.lifter_data import SeenJoints
+from tools.training.rendered_errors import RenderedErrors, disturb
+from tools.training.rendered_windows import WindowBank, Windows
+from tools.training.window_reading import read_windows
+
+_CANDIDATES = 192
+_SLOW_SHARE = 0.4
+_LEAST_DEPTH_M = 0.3
+_OUTSIDE_DOUBT = 0.4
+
+
+class ErrorLender:
+    """Lends the errors of rendered windows.
+
+    Args:
+        bank: rendered sequences as the front end saw them.
+        errors: what goes wrong on top.
+    """
+
+    def __init__(self, bank: WindowBank, errors: RenderedErrors) -> None:
+        self._bank, self._errors = bank, errors
+
+    def observe(self, seen: SeenJoints, generator: torch.Generator) -> Tensor:
+        """What the front end might have found of motion-captured people.
+
+        Args:
+            seen: their true joints in B windows of V views.
+            generator: Source of chance, on the bank's device.
+
+        Returns:
+            (B, F, V, 17, 3): x, y in half-widths, confidence (0 is missing; x, y are then 0).
+        """
+        batch, _, views = seen.xy.shape[:3]
+        chosen = self._alike(seen.target, generator)
+        errors, confidence = self._errors_of(chosen, generator)
+
+        def spread(values: Tensor) -> Tensor:
+            """(B · V, F, 1, ...) of single views to (B, F, V, ...)."""
+            return (
+                values[:, :, 0]
+                .reshape(batch, views, *values.shape[1:2], *values.shape[3:])
+                .transpose(1, 2)
+            )
+
+        xy, _ = slow_rate(seen.xy, seen.depth, _SLOW_SHARE, generator)
+        found = xy + spread(errors) * box_size(xy)
+        confidence = spread(confidence)
+        rig = seen.rig
+        limit = torch.stack((rig.half_width, rig.half_height), -1)[:, None, :, None]
+        outside = (found.abs() > limit).any(-1)
+        found = torch.minimum(torch.maximum(found, -limit), limit)
+        confidence = torch.where(outside, _OUTSIDE_DOUBT * confidence, confidence)
+        confidence = torch.where(seen.depth < _LEAST_DEPTH_M, 0.0, confidence)
+        found = torch.where(confidence[..., None] > 0, found, 0.0)
+        return torch.cat((found, confidence[..., None]), -1)
+
+    def _alike(self, target: Tensor, generator: torch.Generator) -> Windows:
+        """For each view of ``target`` (B, F, V, 17, 3) a rendered window of a like pose."""
+        bank = self._bank
+        drawn = bank.choose(_CANDIDATES, 1, generator)
+        wanted = target[:, target.shape[1] // 2, :, :, :2].flatten(0, 1)
+        there = bank.middle_poses(drawn)[:, 0, :, :2]
+        apart = torch.cdist(wanted.flatten(1), there.flatten(1))
+        best = apart.argmin(1)
+        return Windows(drawn.scene[best], drawn.start[best], drawn.views[best])
+
+    def _errors_of(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Errors (N, F, 1, 17, 2) in units of the person's box, and confidences (N, F, 1, 17)."""
+        bank = self._bank
+        pictures = disturb(bank.pictures(windows), self._errors, generator)
+        found, _, _ = read_windows(pictures, bank.frames)
+        kept = pictures.kept
+        places = torch.where(kept[..., None, None], bank.truth_of(windows).nan_to_num(), 0.0)
+        true = replace(pictures, keypoints=torch.cat((places, pictures.keypoints[..., 2:]), -1))
+        wanted, _, _ = read_windows(true, bank.frames)
+        extents = (places.amax(3) - places.amin(3)).amax(-1)  # (N, E, 1)
+        size = extents.sum(1) / kept.sum(1).clamp(min=1)
+        errors = (found - wanted)[..., :2] / size.clamp(min=1e-3)[:, None, :, None, None]
+        return errors, found[..., 2]
