@@ -37,7 +37,7 @@ from tools.training.lifter_config import LifterTaskConfig, RenderedConfig
 from tools.training.lifter_task import LifterTask
 from tools.training.loop import Trainer
 from tools.training.loop_config import LoopConfig
-from tools.training.rendered_errors import disturb, hide
+from tools.training.rendered_errors import disturb, hide, newest_at_sets
 from tools.training.rendered_evaluation import evaluate_rendered
 from tools.training.rendered_windows import WindowBank
 from tools.training.window_reading import LEAD, Pictures, read_windows
@@ -243,6 +243,21 @@ def test_each_error_does_what_it_says(change: dict[str, object], kind: str) -> N
         assert float(worse.keypoints[..., 2].max()) < 0.55
     if change == {"slow_share": 1.0}:
         assert worse.kept[:, -1].all(), "a window ends with the newest set"
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 30), st.floats(0.1, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_slow_sets_show_the_newest_picture_of_each_camera(
+    seed: int, step: int, count: int, share: float
+) -> None:
+    kept = torch.rand(1, count, 2, generator=torch.Generator().manual_seed(seed)) < share
+    found = newest_at_sets(kept, torch.tensor([[step]]))[0]
+    for view in range(2):
+        wanted = set()
+        for instant in range(count - 1, -1, -step):
+            before = [i for i in range(instant + 1) if kept[0, i, view]]
+            wanted.update(before[-1:])
+        assert set(found[:, view].nonzero()[:, 0].tolist()) == wanted
 
 
 def test_a_missing_joint_has_no_context() -> None:

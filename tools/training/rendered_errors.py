@@ -69,7 +69,7 @@ def disturb(pictures: Pictures, errors: RenderedErrors, generator: torch.Generat
     away = burst((batch, views), count, 3, count - 3, generator).transpose(1, 2)
     away = away & chance((batch, 1, views), errors.absent_share, generator)
     lost = chance((batch, count, views), errors.missing_pictures, generator)
-    kept = pictures.kept & ~away & ~lost & _sets(batch, count, errors.slow_share, generator)
+    kept = newest_at_sets(pictures.kept & ~away & ~lost, _sets(batch, errors.slow_share, generator))
     changed = replace(pictures, keypoints=keypoints, kept=kept)
     return _hide_bursts(changed, errors, generator)
 
@@ -127,11 +127,27 @@ def _hide_bursts(
     return hide(pictures, which & (while_ & here)[..., None])
 
 
-def _sets(batch: int, count: int, share: float, generator: torch.Generator) -> Tensor:
-    """(B, E, 1) bool: at which instants there is a set."""
-    device = generator.device
-    step = torch.randint(2, 5, (batch, 1), generator=generator, device=device)
-    step = torch.where(chance((batch, 1), share, generator), step, 1)
-    back = count - 1 - torch.arange(count, device=device)
-    # Live, a window ends with the newest set.
-    return (back % step == 0)[..., None]
+def _sets(batch: int, share: float, generator: torch.Generator) -> Tensor:
+    """(B, 1) from which to which instant there is a set."""
+    step = torch.randint(2, 5, (batch, 1), generator=generator, device=generator.device)
+    return torch.where(chance((batch, 1), share, generator), step, 1)
+
+
+def newest_at_sets(kept: Tensor, step: Tensor) -> Tensor:
+    """Which pictures are looked at where sets come slowly: each camera's newest at every set.
+
+    Args:
+        kept: (B, E, V) bool, where there are pictures.
+        step: (B, 1) instants from set to set; the last one has a set, as a window ends with it.
+
+    Returns:
+        (B, E, V) bool.
+    """
+    count = kept.shape[1]
+    index = torch.arange(count, device=kept.device)
+    which_set = torch.div(count - 1 - index, step, rounding_mode="floor")[..., None].expand_as(kept)
+    place = torch.where(kept, index[:, None], count)
+    after = place.flip(1).cummin(1).values.flip(1)[:, 1:]
+    after = torch.cat((after, torch.full_like(place[:, :1], count)), 1)
+    next_set = which_set.gather(1, after.clamp(max=count - 1))
+    return kept & ((after == count) | (next_set != which_set))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -20,7 +20,7 @@ from engines.skeleton import JOINT_COUNT
 from tools.studio.shards import VISIBLE
 from tools.training.lifter_weights import Network
 from tools.training.metrics import joint_errors, procrustes_errors
-from tools.training.rendered_errors import hide
+from tools.training.rendered_errors import hide, newest_at_sets
 from tools.training.rendered_windows import RenderedBatch, WindowBank
 from tools.training.window_reading import Pictures
 
@@ -156,10 +156,8 @@ def _take_quarter(pictures: Pictures, generator: torch.Generator) -> Pictures:
 
 
 def _slow_sets(pictures: Pictures, generator: torch.Generator) -> Pictures:
-    count = pictures.kept.shape[1]
-    back = count - 1 - torch.arange(count, device=pictures.kept.device)
-    kept = pictures.kept & (back % _SLOW_STEP == 0)[:, None]
-    return Pictures(pictures.keypoints, pictures.context, pictures.times_s, kept)
+    step = torch.full((len(pictures.kept), 1), _SLOW_STEP, device=pictures.kept.device)
+    return replace(pictures, kept=newest_at_sets(pictures.kept, step))
 
 
 def show_rendered(rows: tuple[RenderedAccuracy, ...], console: Console) -> None:
