@@ -23,12 +23,15 @@ from engines.front_ends.yolo_cpn.front_end import (
     open_yolo_cpn,
 )
 from engines.front_ends.yolo_cpn.host_operations import HostOperations, decode
+from engines.front_ends.yolo_cpn.joint_finder import JointFinder
 from engines.front_ends.yolo_cpn.operations import Patch
+from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.regions import (
     Region,
     box_of_joints,
     crop_region,
     letterbox_region,
+    likely_boxes,
 )
 from engines.front_ends.yolo_cpn.suppression import intersection_over_union, suppress
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
@@ -126,6 +129,38 @@ def test_a_lost_person_is_found_again_in_the_same_set(front_end: YoloCpnFrontEnd
     result = front_end.process([second, None, None])[0]
     assert result is not None
     assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 10
+
+
+def test_a_box_that_reaches_too_far_is_not_believed() -> None:
+    """The marker detector's boxes are all alike; around a small person they are far too large."""
+    detector, pose = TorchBackend(marker_detector(), 1), TorchBackend(marker_pose_network(), 1)
+    front_end = YoloCpnFrontEnd(detector, pose, 1)
+    image = blank_picture(480, 640)
+    joints = draw_person(image, 320, 240, 210)
+    operations = HostOperations()
+    operations.take([image])
+    (person,) = PersonFinder(detector, operations, 0.3, 0.45).find([image], [0])[0]
+    (whole,) = JointFinder(pose, operations, "none").find([(0, person.box)], lambda *_: None)
+    (result,) = front_end.process([image])
+    assert result is not None
+    sure, unsure = (float(view.keypoints[:, 2].mean()) for view in (result, whole))
+    assert sure > unsure + 0.02
+    assert result.box[3] - result.box[1] < 0.9 * (whole.box[3] - whole.box[1])
+    assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 6
+    # From then on the box follows the joints, and one look is enough.
+    (again,) = front_end.process([image])
+    assert again is not None and float(again.keypoints[:, 2].mean()) >= sure
+
+
+@given(st.tuples(st.floats(-50, 500), st.floats(-50, 500), st.floats(4, 800), st.floats(4, 800)))
+def test_likely_boxes_are_parts_of_the_box(values: tuple[float, float, float, float]) -> None:
+    box = np.array((*values[:2], values[0] + values[2], values[1] + values[3]), np.float32)
+    whole, *parts = likely_boxes(box)
+    assert np.array_equal(whole, box)
+    for part in parts:
+        assert (part[:2] >= box[:2] - 1e-3).all() and (part[2:] <= box[2:] + 1e-3).all()
+        size = (part[2:] - part[:2]).prod() / (box[2:] - box[:2]).prod()
+        assert 0.5 < size < 0.8
 
 
 def test_nobody_is_found_where_nobody_is(front_end: YoloCpnFrontEnd) -> None:

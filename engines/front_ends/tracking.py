@@ -84,6 +84,11 @@ class PersonTrack(Generic[RegionT]):
         """Where to look in the next picture; None while the track is lost."""
         return None if self._current is None else self._current.region
 
+    @property
+    def unsure(self) -> bool:
+        """Whether the joints were faint, or the last check spoke against the track."""
+        return self._unsure
+
     def wants_check(self) -> bool:
         """Whether the detector should confirm the track in the next picture."""
         settings = self._settings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -20,7 +20,7 @@ from engines.front_ends.yolo_cpn.joint_finder import ContextKind, JointFinder
 from engines.front_ends.yolo_cpn.network_facts import network_name
 from engines.front_ends.yolo_cpn.operations import Floats, Operations
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
-from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible
+from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible, likely_boxes
 from engines.model_files import Precision
 
 _STAGES: Final = ("pictures", "detect", "pose", "context")
@@ -139,17 +139,19 @@ class YoloCpnFrontEnd:
         results: list[View2D | None] = [None] * len(images)
         waiting = [view for view, image in enumerate(images) if image is not None]
         detected: set[int] = set()
+        doubted: set[int] = set()
         while waiting:
             asked = [view for view in waiting if view not in detected and self._needs(view)]
             if asked:
+                lost = {view for view in asked if self._tracks[view].region is None}
                 self._detect(images, asked)
+                doubted |= {view for view in asked if view in lost or self._tracks[view].unsure}
             detected.update(asked)
             people = [
                 (view, box) for view in waiting if (box := self._tracks[view].region) is not None
             ]
             waiting = []
-            found = self._joints.find(people, self._note)
-            for (view, _), result in zip(people, found, strict=True):
+            for view, result in self._look(people, doubted):
                 if self._follow(view, result, cast(Image, images[view])):
                     results[view] = result
                 elif view not in detected:
@@ -184,6 +186,19 @@ class YoloCpnFrontEnd:
             else:
                 track.check(people, height, width)
         self._note("detect", perf_counter() - start)
+
+    def _look(
+        self, people: Sequence[tuple[int, Floats]], doubted: Collection[int]
+    ) -> Iterator[tuple[int, View2D]]:
+        """The joints of each view's person; where its box is in doubt, in the crop that fits."""
+        trusted = [(view, box) for view, box in people if view not in doubted]
+        views = (view for view, _ in trusted)
+        yield from zip(views, self._joints.find(trusted, self._note), strict=True)
+        for view, box in people:
+            if view in doubted:
+                # One view at a time: engines take at most eight crops at once.
+                tried = self._joints.find([(view, b) for b in likely_boxes(box)], self._note)
+                yield view, max(tried, key=lambda result: float(result.keypoints[:, 2].mean()))
 
     def _follow(self, view: int, result: View2D, image: Image) -> bool:
         """Moves the track to where the joints are; false where there is no person."""

@@ -24,6 +24,16 @@ _SURE: Final = 0.3
 _MARGIN: Final = 0.08
 """A person's box goes this fraction of the joints' extent beyond the joints, on every side."""
 
+_PARTS: Final = (
+    np.zeros(4, np.float32),
+    np.array((0.0, 0.0, 0.0, -0.25), np.float32),
+    np.array((0.0, 0.0, 0.0, -0.4), np.float32),
+    np.array((0.0, 0.25, 0.0, 0.0), np.float32),
+    np.array((0.125, 0.125, -0.125, -0.125), np.float32),
+)
+"""By how much the sides of a box move, in its widths and heights: whole, less at an end, less all
+round."""
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
@@ -94,6 +104,22 @@ def box_of_joints(keypoints: Floats) -> Floats | None:
     low, high = sure.min(0), sure.max(0)
     margin = _MARGIN * float((high - low).max())
     return np.concatenate((low - margin, high + margin)).astype(np.float32)
+
+
+def likely_boxes(box: Floats) -> list[Floats]:
+    """A box that may reach too far, and parts of it that may hold the person better.
+
+    Something that joins a person's outline, as dark shoes a dark floor, draws boxes out, mostly
+    downwards. The pose network is the judge: it is surest in the crop that fits.
+
+    Args:
+        box: (4,) x0, y0, x1, y1.
+
+    Returns:
+        (4,) boxes, the given one first.
+    """
+    size = np.tile(box[2:] - box[:2], 2)
+    return [np.asarray(box + size * part, np.float32) for part in _PARTS]
 
 
 def is_plausible(box: Floats, height: int, width: int) -> bool:
