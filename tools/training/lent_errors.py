@@ -9,6 +9,7 @@ of those drawn the one whose pose, seen from its camera, is nearest.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -19,10 +20,17 @@ from tools.training.rendered_errors import RenderedErrors, disturb
 from tools.training.rendered_windows import WindowBank, Windows
 from tools.training.window_reading import read_windows
 
-_CANDIDATES = 192
-_SLOW_SHARE = 0.4
-_LEAST_DEPTH_M = 0.3
-_OUTSIDE_DOUBT = 0.4
+_CANDIDATES: Final = 192
+"""Rendered windows that a batch draws, and every view of it chooses from."""
+
+_SLOW_SHARE: Final = 0.4
+"""Share of windows whose joints are interpolated between slow sets."""
+
+_LEAST_DEPTH_M: Final = 0.3
+"""Joints nearer to the camera's plane, or behind it, are missing."""
+
+_OUTSIDE_DOUBT: Final = 0.4
+"""Factor on the confidence of joints beyond the picture's border, which are found at it."""
 
 
 class ErrorLender:

@@ -143,9 +143,7 @@ class YoloCpnFrontEnd:
         while waiting:
             asked = [view for view in waiting if view not in detected and self._needs(view)]
             if asked:
-                lost = {view for view in asked if self._tracks[view].region is None}
-                self._detect(images, asked)
-                doubted |= {view for view in asked if view in lost or self._tracks[view].unsure}
+                doubted |= self._detect(images, asked)
             detected.update(asked)
             people = [
                 (view, box) for view in waiting if (box := self._tracks[view].region) is not None
@@ -175,17 +173,22 @@ class YoloCpnFrontEnd:
         track = self._tracks[view]
         return track.region is None or track.wants_check()
 
-    def _detect(self, images: Sequence[Image | None], views: Sequence[int]) -> None:
-        """Starts or checks the tracks of some views."""
+    def _detect(self, images: Sequence[Image | None], views: Sequence[int]) -> set[int]:
+        """Starts or checks the tracks of some views; returns those with a new or doubtful box."""
         start = perf_counter()
+        doubted: set[int] = set()
         for view, people in zip(views, self._people.find(images, views), strict=True):
             height, width = cast(Image, images[view]).shape[:2]
             track = self._tracks[view]
-            if track.region is None:
+            before = track.region
+            if before is None:
                 track.start(people, height, width)
             else:
                 track.check(people, height, width)
+            if track.region is not before or track.unsure:
+                doubted.add(view)
         self._note("detect", perf_counter() - start)
+        return doubted
 
     def _look(
         self, people: Sequence[tuple[int, Floats]], doubted: Collection[int]
