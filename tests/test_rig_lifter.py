@@ -12,10 +12,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 from engines.networks.rig_lifter import RigLifter, RigLifterConfig, person_box
-from tools.training.lifter_weights import load_pose_stream
+from tools.training.lifter_weights import fill_lifter
 
 TINY = RigLifterConfig(frames=6, width=32, joint_width=16, depth=2, joint_depth=1)
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
@@ -153,26 +152,42 @@ def test_shipped_files_belong_together() -> None:
     for key, name in (("sha256", "lifter.onnx"), ("sha256_safetensors", "lifter.safetensors")):
         content = (WEIGHTS / name).read_bytes()
         assert hashlib.sha256(content).hexdigest() == card[key]
-        assert len(content) <= 12_000_000
         assert b"/networks/" not in content, "holds source paths of the machine it was made on"
+    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) <= 40_000_000
     assert card["frames"] == 27 and card["rate_hz"] == 30
+    pose = json.loads((WEIGHTS / "pose2d.json").read_text(encoding="utf-8"))
+    assert card["context_of"] == pose["weights_digest"], "the image stream knows another network"
     assert 1.6 < float(str(card["stature_body_units"])) < 1.9
 
 
-@pytest.mark.parametrize(("batch", "views"), [(1, 1), (1, 4), (2, 3), (1, 8)])
-def test_shipped_onnx_equals_shipped_torch(batch: int, views: int) -> None:
+@pytest.mark.parametrize("looks", [True, False])
+@pytest.mark.parametrize(("batch", "views"), [(1, 1), (1, 3), (1, 4), (1, 8)])
+def test_shipped_onnx_equals_shipped_torch(batch: int, views: int, looks: bool) -> None:
     card, session = shipped()
     size = card["network"]
     assert isinstance(size, dict)
     network = RigLifter(RigLifterConfig(**size)).eval()
-    load_pose_stream(network, load_file(WEIGHTS / "lifter.safetensors"))
+    assert fill_lifter(network, WEIGHTS / "lifter.safetensors"), "has no image stream"
     points, mask = windows(batch, views, frames=27), torch.ones(batch, views)
     points[:, 5:9, 0, :, 2] = 0
     points[:, :, -1, 3:7, 2] = 0
     if views > 2:
         mask[0, 1] = 0
+    channels = network.config.context_channels
+    context = torch.randn(
+        batch, 27, views, 17, channels, generator=torch.Generator().manual_seed(3)
+    )
+    context_mask = torch.full((batch, 27, views), float(looks))
+    context_mask[:, 11:14] = 0
     with torch.inference_mode():
-        wanted = network(points, mask)
-    feed = {"keypoints": points.numpy(), "view_mask": mask.numpy()}
+        wanted = network(points, mask, context, context_mask)
+        blind = network(points, mask)
+    assert (float((wanted[0] - blind[0]).abs().max()) > 1e-3) == looks
+    feed = {
+        "keypoints": points.numpy(),
+        "view_mask": mask.numpy(),
+        "context": context.numpy(),
+        "context_mask": context_mask.numpy(),
+    }
     for ours, theirs in zip(wanted, session.run(["joints", "log_sigma"], feed), strict=True):
         assert float(np.abs(ours.numpy() - theirs).max()) < 1e-4
