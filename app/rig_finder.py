@@ -37,9 +37,6 @@ WorldAction = Literal["level", "front"]
 _SIZES_SETS: Final = 30
 """Sets after which a camera that has shown nothing yet is not waited for any more."""
 _RECENT_SETS: Final = 60
-_SETTLING_S: Final = 6.0
-"""A rig of the first seconds of motion fits these and little else: where the person goes next it is
-refined, and a camera that does not fit there was not moved."""
 _FIRST_PAUSE_S: Final = 1.2
 _PAUSE_SHARE: Final = 0.6
 """Of the motion seen so far: the more there is, the less a moment adds."""
@@ -99,7 +96,6 @@ class RigFinder:
         self._notes: tuple[str, ...] = ()
         self._version = self._world = 0
         self._next_ns = 0
-        self._begun_s: float | None = None
         self._update = self._say("waiting for a person")
 
     @property
@@ -120,11 +116,9 @@ class RigFinder:
         observation = observation_of(evidence)
         self._recent.append(observation)
         self._estimator.add(observation)
-        if self._begun_s is None:
-            self._begun_s = observation.time_s
         if self._file is not None:
             self._check_file(observation)
-        elif self._watch is not None and observation.time_s >= self._begun_s + _SETTLING_S:
+        elif self._watch is not None:
             alarm = self._watch.look(observation)
             if alarm is not None:
                 self._cameras_moved(alarm, observation.time_s)
@@ -168,7 +162,6 @@ class RigFinder:
     def restart(self) -> None:
         """Forgets everything: the user has moved the cameras."""
         self._file, self._moved, self._notes, self._wishes = None, (), (), []
-        self._begun_s = None
         self._known = known_cameras(self._config)
         if self._estimator is not None:
             self._estimator = self._make_estimator(self._known)
