@@ -21,9 +21,9 @@ from engines.rig.types import Floats, Observation, Rig, RigCamera
 _PERSIST_S: Final = 1.2
 """An alarm that does not last so long is none: people hide behind chairs, and squat."""
 _MOSTLY: Final = 0.7
-_TURNED_S: Final = 0.6
+_TURNED_S: Final = 1.6
 """That one turn of a camera explains everything is seldom chance: it need not last as long."""
-_TURNED_MOSTLY: Final = 0.8
+_TURNED_MOSTLY: Final = 0.9
 _CHECK_SETS: Final = 10
 """Sets in which a rig file must have fitted before it is trusted."""
 _KEPT_SETS: Final = 40
@@ -62,7 +62,7 @@ class RigWatch:
         now = observation.time_s
         suspects = frozenset(self._known if check.lost else check.moved)
         self._recent.append((now, suspects, frozenset(check.turned)))
-        while now - self._recent[0][0] > _PERSIST_S + 0.5 and len(self._recent) > 1:
+        while now - self._recent[0][0] > _TURNED_S + 0.5 and len(self._recent) > 1:
             self._recent.popleft()
         # A verdict may waver at its limit: most of the time is enough.
         suspected = [s for at, s, _ in self._recent if now - at <= _PERSIST_S]
