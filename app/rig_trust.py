@@ -22,7 +22,8 @@ _PERSIST_S: Final = 1.2
 """An alarm that does not last so long is none: people hide behind chairs, and squat."""
 _MOSTLY: Final = 0.7
 _TURNED_S: Final = 1.6
-"""That one turn of a camera explains everything is seldom chance: it need not last as long."""
+"""One turn of a camera may seem to explain everything while a network errs in one pose, as in a
+squat: it must last longer than that."""
 _TURNED_MOSTLY: Final = 0.9
 _CHECK_SETS: Final = 10
 """Sets in which a rig file must have fitted before it is trusted."""
@@ -62,7 +63,7 @@ class RigWatch:
         now = observation.time_s
         suspects = frozenset(self._known if check.lost else check.moved)
         self._recent.append((now, suspects, frozenset(check.turned)))
-        while now - self._recent[0][0] > _TURNED_S + 0.5 and len(self._recent) > 1:
+        while now - self._recent[0][0] > max(_PERSIST_S, _TURNED_S) + 0.5 and len(self._recent) > 1:
             self._recent.popleft()
         # A verdict may waver at its limit: most of the time is enough.
         suspected = [s for at, s, _ in self._recent if now - at <= _PERSIST_S]

@@ -14,6 +14,8 @@ import pytest
 
 from app.messages import Message
 from app.topics import Topic
+from engines.shipping import ship_network
+from marker_networks import marker_pose_network
 from tests.recordings import take_head, take_messages, write_take
 from tests.web_server import Server, serving
 from walking import write_mocap
@@ -37,6 +39,14 @@ def shared_dir() -> Path:
 def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Motion capture of people who walk."""
     return write_mocap(tmp_path_factory.mktemp("mocap") / "walk.npz")
+
+
+@pytest.fixture(scope="session")
+def marker_pose2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The marker network as it would ship."""
+    folder = tmp_path_factory.mktemp("pose2d")
+    ship_network(marker_pose_network(), folder, "pose2d", name="marker", training={})
+    return folder
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ import pytest
 
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
-from engines.shipping import ship_network
 from engines.skeleton import MIRROR
-from marker_networks import joint_colours, marker_pose_network
+from marker_networks import joint_colours
 from rendered_scenes import WIDTH, marker_scene
 from tools.training.feature_pass import FeaturePass
 from tools.training.feature_scenes import (
@@ -25,16 +24,8 @@ from walking import walking_clip
 
 
 @pytest.fixture(scope="module")
-def pose2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The marker network as it would ship."""
-    folder = tmp_path_factory.mktemp("pose2d")
-    ship_network(marker_pose_network(), folder, "pose2d", name="marker", training={})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def feature_pass(pose2d: Path) -> FeaturePass:
-    return FeaturePass(OnnxRuntimeBackend(pose2d / "pose2d.onnx", 1))
+def feature_pass(marker_pose2d: Path) -> FeaturePass:
+    return FeaturePass(OnnxRuntimeBackend(marker_pose2d / "pose2d.onnx", 1))
 
 
 @pytest.fixture(scope="module")

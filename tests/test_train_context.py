@@ -13,8 +13,6 @@ from typer.testing import CliRunner
 
 from drawn_features import CPU, drawn_features
 from engines.networks.rig_lifter import RigLifterConfig
-from engines.shipping import ship_network
-from marker_networks import marker_pose_network
 from rendered_scenes import marker_scene
 from tools.studio.shards import scene_path, write_scene
 from tools.train import app
@@ -38,14 +36,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pose2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The marker network as it would ship."""
-    folder = tmp_path_factory.mktemp("pose2d")
-    ship_network(marker_pose_network(), folder, "pose2d", name="marker", training={})
-    return folder
 
 
 def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
@@ -96,12 +86,22 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.mark.timeout(1500)  # minutes on a machine that does much else
-def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None:
+def test_commands_from_pictures_to_weights(marker_pose2d: Path, tmp_path: Path) -> None:
     data, features = tmp_path / "data", tmp_path / "features"
     for seed, split in enumerate(("train", "validation", "test")):
         scene = marker_scene(walking_clip(8, seed), 2, seed, split)
         write_scene(scene, scene_path(data / split, "crops", seed))
-    find = ("features", "--data", data, "--out", features, "--pose2d", pose2d, "--processes", 1)
+    find = (
+        "features",
+        "--data",
+        data,
+        "--out",
+        features,
+        "--pose2d",
+        marker_pose2d,
+        "--processes",
+        1,
+    )
     found = run(*find)
     assert found.exit_code == 0, found.stderr
     names = sorted(str(path.relative_to(features)) for path in features.rglob("*.safetensors"))
@@ -129,7 +129,10 @@ def test_commands_from_pictures_to_weights(pose2d: Path, tmp_path: Path) -> None
     assert exported.exit_code == 0, exported.stderr
     card = json.loads((tmp_path / "out/lifter.json").read_text())
     assert card["context_stream"] == "trained"
-    assert card["context_of"] == json.loads((pose2d / "pose2d.json").read_text())["weights_digest"]
+    assert (
+        card["context_of"]
+        == json.loads((marker_pose2d / "pose2d.json").read_text())["weights_digest"]
+    )
     assert card["training"]["validation_mm"]["seen_mpjpe"] > 0
 
     bare = run(*common, "--export", tmp_path / "bare", "--pose-only")

@@ -142,13 +142,8 @@ def observe(
     unsure = (0.4 + normal(per_joint, 0.2, generator)).clamp(0.0, 1.0)
     confidence = torch.where(astray, unsure, confidence)
 
-    outside = (seen[..., 0].abs() > rig.half_width[:, None, :, None]) | (
-        seen[..., 1].abs() > rig.half_height[:, None, :, None]
-    )
-    limit = torch.stack([rig.half_width, rig.half_height], -1)[:, None, :, None]
-    seen = torch.minimum(torch.maximum(seen, -limit), limit)
+    seen, confidence, outside = at_border(seen, confidence, rig)
     dropped = outside & chance((batch, frames, views, 1), errors.cut_share, generator)
-    confidence = torch.where(outside, confidence * 0.4, confidence)
 
     flaky = chance(per_view, errors.missing_views, generator)
     missing = flaky & chance(per_joint, errors.missing_share, generator)
@@ -168,6 +163,29 @@ def observe(
         confidence = torch.where(away[..., None], 0.0, confidence)
     seen = torch.where(confidence[..., None] > 0, seen, 0.0)
     return torch.cat([seen, confidence[..., None]], dim=-1)
+
+
+def at_border(seen: Tensor, confidence: Tensor, rig: Rig) -> tuple[Tensor, Tensor, Tensor]:
+    """Joints beyond a picture's border are found at it, with less confidence.
+
+    Args:
+        seen: (B, F, V, 17, 2) joints in half-widths.
+        confidence: (B, F, V, 17).
+        rig: The cameras.
+
+    Returns:
+        The same, and (B, F, V, 17) bool which joints lay outside.
+    """
+    limit = torch.stack([rig.half_width, rig.half_height], -1)[:, None, :, None]
+    outside = (seen.abs() > limit).any(-1)
+    seen = torch.minimum(torch.maximum(seen, -limit), limit)
+    return seen, torch.where(outside, confidence * 0.4, confidence), outside
+
+
+def set_steps(batch: int, share: float, generator: torch.Generator) -> Tensor:
+    """(B, 1) frames from set to set: two to four in a share of the windows, else one."""
+    step = torch.randint(2, 5, (batch, 1), generator=generator, device=generator.device)
+    return torch.where(chance((batch, 1), share, generator), step, 1)
 
 
 def _noisy(
@@ -265,8 +283,7 @@ def slow_rate(
     """
     batch, frames = seen.shape[:2]
     device = seen.device
-    step = torch.randint(2, 5, (batch, 1), generator=generator, device=device)
-    step = torch.where(chance((batch, 1), share, generator), step, 1)
+    step = set_steps(batch, share, generator)
     # Live, the window ends with the newest set; elsewhere the phase is anything.
     phase = (uniform((batch, 1), 0.0, 1.0, generator) * step).long()
     phase = torch.where(chance((batch, 1), 0.75, generator), 0, phase)

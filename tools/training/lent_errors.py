@@ -14,11 +14,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from tools.training.keypoint_errors import box_size, slow_rate
+from tools.training.keypoint_errors import at_border, box_size, slow_rate
 from tools.training.lifter_data import SeenJoints
 from tools.training.rendered_errors import RenderedErrors, disturb
 from tools.training.rendered_windows import WindowBank, Windows
-from tools.training.window_reading import read_windows
+from tools.training.window_reading import read_joints
 
 _CANDIDATES: Final = 192
 """Rendered windows that a batch draws, and every view of it chooses from."""
@@ -28,9 +28,6 @@ _SLOW_SHARE: Final = 0.4
 
 _LEAST_DEPTH_M: Final = 0.3
 """Joints nearer to the camera's plane, or behind it, are missing."""
-
-_OUTSIDE_DOUBT: Final = 0.4
-"""Factor on the confidence of joints beyond the picture's border, which are found at it."""
 
 
 class ErrorLender:
@@ -68,12 +65,7 @@ class ErrorLender:
 
         xy, _ = slow_rate(seen.xy, seen.depth, _SLOW_SHARE, generator)
         found = xy + spread(errors) * box_size(xy)
-        confidence = spread(confidence)
-        rig = seen.rig
-        limit = torch.stack((rig.half_width, rig.half_height), -1)[:, None, :, None]
-        outside = (found.abs() > limit).any(-1)
-        found = torch.minimum(torch.maximum(found, -limit), limit)
-        confidence = torch.where(outside, _OUTSIDE_DOUBT * confidence, confidence)
+        found, confidence, _ = at_border(found, spread(confidence), seen.rig)
         confidence = torch.where(seen.depth < _LEAST_DEPTH_M, 0.0, confidence)
         found = torch.where(confidence[..., None] > 0, found, 0.0)
         return torch.cat((found, confidence[..., None]), -1)
@@ -92,11 +84,11 @@ class ErrorLender:
         """Errors (N, F, 1, 17, 2) in units of the person's box, and confidences (N, F, 1, 17)."""
         bank = self._bank
         pictures = disturb(bank.pictures(windows), self._errors, generator)
-        found, _, _ = read_windows(pictures, bank.frames)
+        found = read_joints(pictures, bank.frames)
         kept = pictures.kept
         places = torch.where(kept[..., None, None], bank.truth_of(windows).nan_to_num(), 0.0)
         true = replace(pictures, keypoints=torch.cat((places, pictures.keypoints[..., 2:]), -1))
-        wanted, _, _ = read_windows(true, bank.frames)
+        wanted = read_joints(true, bank.frames)
         extents = (places.amax(3) - places.amin(3)).amax(-1)  # (N, E, 1)
         size = extents.sum(1) / kept.sum(1).clamp(min=1)
         errors = (found - wanted)[..., :2] / size.clamp(min=1e-3)[:, None, :, None, None]

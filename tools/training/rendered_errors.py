@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 
 from engines.skeleton import JOINT_COUNT
-from tools.training.keypoint_errors import box_size, burst, chance, slow_noise, swap_sides
+from tools.training.keypoint_errors import (
+    box_size,
+    burst,
+    chance,
+    set_steps,
+    slow_noise,
+    swap_sides,
+)
 from tools.training.rendered_windows import RenderedBatch
 from tools.training.rigs import normal, uniform
 from tools.training.window_reading import Pictures
@@ -69,7 +76,8 @@ def disturb(pictures: Pictures, errors: RenderedErrors, generator: torch.Generat
     away = burst((batch, views), count, 3, count - 3, generator).transpose(1, 2)
     away = away & chance((batch, 1, views), errors.absent_share, generator)
     lost = chance((batch, count, views), errors.missing_pictures, generator)
-    kept = newest_at_sets(pictures.kept & ~away & ~lost, _sets(batch, errors.slow_share, generator))
+    step = set_steps(batch, errors.slow_share, generator)
+    kept = newest_at_sets(pictures.kept & ~away & ~lost, step)
     changed = replace(pictures, keypoints=keypoints, kept=kept)
     return _hide_bursts(changed, errors, generator)
 
@@ -125,12 +133,6 @@ def _hide_bursts(
     while_ = burst((batch, views), count, 4, count + 8, generator).transpose(1, 2)
     here = chance((batch, 1, views), errors.hidden_views, generator)
     return hide(pictures, which & (while_ & here)[..., None])
-
-
-def _sets(batch: int, share: float, generator: torch.Generator) -> Tensor:
-    """(B, 1) from which to which instant there is a set."""
-    step = torch.randint(2, 5, (batch, 1), generator=generator, device=generator.device)
-    return torch.where(chance((batch, 1), share, generator), step, 1)
 
 
 def newest_at_sets(kept: Tensor, step: Tensor) -> Tensor:

@@ -128,9 +128,8 @@ class WindowBank:
     def pictures(self, windows: Windows) -> Pictures:
         """What the pictures of windows gave, as it was found."""
         steps = torch.arange(-LEAD, self.frames, device=self.device)
-        instant = windows.start[:, None] + steps  # (B, E)
-        there = instant >= 0
-        rows = self._rows(windows, instant.clamp(min=0))
+        there = windows.start[:, None] + steps >= 0  # (B, E)
+        rows = self._picture_rows(windows)
         keypoints = self.keypoints[rows]
         kept = there[..., None] & (keypoints[..., 2] > 0).any(-1)
         nominal = (steps * PERIOD_S)[:, None]
@@ -141,33 +140,35 @@ class WindowBank:
         """Reads windows out of pictures and puts the truth beside them."""
         keypoints, context, context_mask = read_windows(pictures, self.frames)
         instant = windows.start[:, None] + torch.arange(self.frames, device=self.device)
-        world = self.joints[self.first_instant[windows.scene][:, None] + instant]
-        turns = self.rotation[self.first_camera[windows.scene][:, None] + windows.views]
-        unit = self.unit[windows.scene]
-        relative = (world - world[:, :, :1]) * unit[:, None, None, None]
         return RenderedBatch(
             keypoints=keypoints,
             view_mask=torch.ones(windows.views.shape, device=self.device),
             context=context,
             context_mask=context_mask,
-            target=torch.einsum("bvij,bfkj->bfvki", turns, relative),
-            unit=unit,
+            target=self._targets(windows, instant),
+            unit=self.unit[windows.scene],
             visibility=self.visibility[self._rows(windows, instant)],
         )
 
     def truth_of(self, windows: Windows) -> Tensor:
         """(B, E, V, 17, 2) true joints in the pictures of windows; NaN where there is none."""
-        instant = windows.start[:, None] + torch.arange(-LEAD, self.frames, device=self.device)
-        return self.truth[self._rows(windows, instant.clamp(min=0))]
+        return self.truth[self._picture_rows(windows)]
 
     def middle_poses(self, windows: Windows) -> Tensor:
         """(B, V, 17, 3) true joints in the middle of windows: as targets, of that instant alone."""
-        row = self.first_instant[windows.scene] + windows.start + self.frames // 2
-        relative = self.joints[row] - self.joints[row][:, :1]
+        return self._targets(windows, windows.start[:, None] + self.frames // 2)[:, 0]
+
+    def _targets(self, windows: Windows, instant: Tensor) -> Tensor:
+        """True joints at instants (B, F): (B, F, V, 17, 3) as in ``RenderedBatch.target``."""
+        world = self.joints[self.first_instant[windows.scene][:, None] + instant]
         turns = self.rotation[self.first_camera[windows.scene][:, None] + windows.views]
-        return torch.einsum(
-            "bvij,bkj->bvki", turns, relative * self.unit[windows.scene, None, None]
-        )
+        relative = (world - world[:, :, :1]) * self.unit[windows.scene][:, None, None, None]
+        return torch.einsum("bvij,bfkj->bfvki", turns, relative)
+
+    def _picture_rows(self, windows: Windows) -> Tensor:
+        """Rows (B, E, V) of the pictures around windows; the scene's first before it begins."""
+        instant = windows.start[:, None] + torch.arange(-LEAD, self.frames, device=self.device)
+        return self._rows(windows, instant.clamp(min=0))
 
     def _rows(self, windows: Windows, instant: Tensor) -> Tensor:
         """Rows (B, E, V) of the bank for instants (B, E)."""

@@ -42,10 +42,26 @@ class Pictures:
     kept: Tensor
 
 
-def read_windows(pictures: Pictures, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Reads joints and context at the common instants; ``JointTrack``, batched.
+def read_joints(pictures: Pictures, frames: int) -> Tensor:
+    """Reads joints at the common instants; ``JointTrack``, batched.
 
     A picture's time must lie within half a period of its instant.
+
+    Args:
+        pictures: E = ``LEAD`` + F instants.
+        frames: F.
+
+    Returns:
+        (B, F, V, 17, 3).
+    """
+    nominal, late = _instants(pictures)
+    known = pictures.kept[..., None] & (pictures.keypoints[..., 2] > 0)  # (B, E, V, 17)
+    before, after = _neighbours(known, late[..., None], frames)
+    return _between(pictures, before, after, nominal[LEAD:])
+
+
+def read_windows(pictures: Pictures, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Reads joints and context at the common instants; see ``read_joints``.
 
     Args:
         pictures: E = ``LEAD`` + F instants.
@@ -56,12 +72,7 @@ def read_windows(pictures: Pictures, frames: int) -> tuple[Tensor, Tensor, Tenso
     """
     times, kept = pictures.times_s, pictures.kept
     count = times.shape[1]
-    nominal = (torch.arange(count, device=times.device) - LEAD) * PERIOD_S
-    late = times - nominal[:, None]  # (B, E, V)
-    known = kept[..., None] & (pictures.keypoints[..., 2] > 0)  # (B, E, V, 17)
-    before, after = _neighbours(known, late[..., None], frames)
-    joints = _between(pictures, before, after, nominal[LEAD:])
-
+    nominal, late = _instants(pictures)
     # The nearest picture's context, whatever joints it has.
     first, last = _neighbours(kept[..., None], late[..., None], frames)
     first, last = first[..., 0], last[..., 0]  # (B, F, V)
@@ -77,7 +88,14 @@ def read_windows(pictures: Pictures, frames: int) -> tuple[Tensor, Tensor, Tenso
     near = near & found.any(-2)[..., 0]
     context = pictures.context.gather(1, rows.expand(*rows.shape[:-1], pictures.context.shape[-1]))
     context = torch.where(found & near[..., None, None], context, 0.0)
-    return joints, context, near.to(context.dtype)
+    return read_joints(pictures, frames), context, near.to(context.dtype)
+
+
+def _instants(pictures: Pictures) -> tuple[Tensor, Tensor]:
+    """The instants (E,), and by how much each picture (B, E, V) is after its own; seconds."""
+    times = pictures.times_s
+    nominal = (torch.arange(times.shape[1], device=times.device) - LEAD) * PERIOD_S
+    return nominal, times - nominal[:, None]
 
 
 def _neighbours(known: Tensor, late: Tensor, frames: int) -> tuple[Tensor, Tensor]:
