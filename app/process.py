@@ -27,6 +27,7 @@ from app.bus import Publisher
 from app.clock import now_ns
 from app.messages import Heartbeat
 from app.run_spec import RunSpec
+from app.stop_signals import set_on_signals
 from app.topics import Topic
 from engines.errors import UserError
 
@@ -100,8 +101,7 @@ def run_process(main: Callable[[ProcessContext], None]) -> NoReturn:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    set_on_signals(stop)
 
     said = _Said()
     context = ProcessContext(name, run_dir, RunSpec.load(run_dir), stop, said)

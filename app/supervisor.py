@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ class Supervisor:
         self._rigs = Subscriber[RigUpdate](run_dir, Topic.RIG)
         self._commands = Subscriber[Command](run_dir, Topic.COMMANDS, ("viewer",))
         self._poses = Subscriber[Pose](run_dir, Topic.POSES) if on_pose is not None else None
-        self._interrupted = threading.Event()
+        self._interrupted = False
         self._quit = False
         self._phase: Literal["starting", "running", "stopping"] = "starting"
         self._epoch_ns = 0
@@ -131,7 +130,7 @@ class Supervisor:
         previous = {number: signal.signal(number, self._interrupt) for number in _ENDING}
         try:
             reason = self._loop()
-            self._stop(hurried=self._interrupted.is_set())
+            self._stop(hurried=self._interrupted)
         except BaseException:
             self._stop(hurried=True)
             raise
@@ -144,7 +143,7 @@ class Supervisor:
             self._epoch_ns,
             self._pipeline,
             self._recorder,
-            self._interrupted.is_set(),
+            self._interrupted,
             tuple(
                 f"{row.entry.name} gave up; its last word: {row.error}"
                 for row in self._rows
@@ -154,12 +153,12 @@ class Supervisor:
         )
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        self._interrupted.set()
+        self._interrupted = True
 
     def _loop(self) -> str:
         while True:
             self._turn()
-            if self._interrupted.is_set():
+            if self._interrupted:
                 return "stopped by the user"
             if self._quit:
                 return "closed in the viewer"
