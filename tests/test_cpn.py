@@ -12,6 +12,7 @@ from engines.networks.catalog import build, build_named
 from engines.networks.cpn import Cpn, CpnSize
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
 from engines.networks.strided_depthwise import StridedDepthwise
+from tools.bench.sample_networks import enliven
 
 
 def test_parameter_names_are_those_of_the_public_checkpoints() -> None:
@@ -75,6 +76,32 @@ def test_light_cpn_gradients_reach_every_parameter() -> None:
     loss.backward()
     missing = [name for name, p in network.named_parameters() if p.grad is None]
     assert missing == []
+
+
+def test_a_trained_light_cpn_grows_without_forgetting() -> None:
+    torch.manual_seed(0)
+    small = enliven(build("light_cpn", {"height": 64, "width": 64, "pyramid": 16})).inner
+    config = LightCpnConfig(64, 64, blocks=(2, 4, 5, 4), pyramid=16, mixers=(1, 2))
+    large = LightCpn(config).eval()
+    missing, unknown = large.load_state_dict(small.state_dict(), strict=False)
+    assert missing
+    assert not unknown
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        before, after = small(images), large(images)
+    assert float(before.heatmaps.abs().max()) > 1e-3
+    torch.testing.assert_close(after.heatmaps, before.heatmaps)
+    # The new parts are not cut off: what closes them is what learns first.
+    loss = (large(images).heatmaps ** 2).sum()
+    loss.backward()
+    learning = {name for name, p in large.named_parameters() if p.grad is not None and p.grad.any()}
+    closing = [
+        name
+        for name, p in large.named_parameters()
+        if name in missing and not p.any() and not name.endswith("bias")
+    ]
+    assert len(closing) == 3 + 2 * 3  # three blocks' last scales, three mixers' two last layers
+    assert learning.issuperset(closing)
 
 
 @given(

@@ -33,7 +33,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     detector = darknet_detector(Darknet(parse_cfg(DETECTOR_CFG, "marker")), DETECTOR_CFG)
     ship_network(detector, folder, "detector", name="small detector", training={"steps": 1})
-    options = {"height": 64, "width": 48, "pyramid": CHANNELS, "blocks": [1, 1, 1, 1]}
+    options = {
+        "height": 64, "width": 48, "pyramid": CHANNELS, "blocks": [1, 1, 2, 1], "mixers": [1, 1],
+    }  # fmt: skip
     pose = enliven(build("light_cpn", options))
     ship_network(pose, folder, "pose2d", name="small CPN", training={})
     lifter = _lifter()

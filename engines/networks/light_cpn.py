@@ -2,19 +2,25 @@
 
 GlobalNet merges a feature pyramid top-down, RefineNet deepens the coarse levels and predicts from
 all of them at once (Chen et al., CVPR 2018); the ResNet gives way to inverted residuals (Sandler
-et al., CVPR 2018) and every 3×3 convolution to a depthwise one followed by a 1×1.
+et al., CVPR 2018) and every 3×3 convolution to a depthwise one followed by a 1×1. Which leg is the
+left one is told by the rest of the body: transformer blocks over all places of the two coarsest
+maps look at it as a whole, where a convolution only sees what is near.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple, cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.networks.attention import TransformerBlock
 from engines.networks.cpn import JOINTS, PoseMaps
 from engines.networks.strided_depthwise import depthwise_convolution
+
+_HEAD_CHANNELS: Final = 32
+_MIXER_MLP: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class LightCpnConfig:
         blocks: inverted residuals in each of them.
         expansion: how many times wider a block is inside.
         pyramid: channels of each pyramid level; the finest is the image context.
+        mixers: transformer blocks behind the inverted residuals at 1/16 and 1/32.
     """
 
     height: int = 256
@@ -38,6 +45,7 @@ class LightCpnConfig:
     blocks: tuple[int, int, int, int] = (2, 3, 4, 3)
     expansion: int = 3
     pyramid: int = 64
+    mixers: tuple[int, int] = (0, 0)
 
 
 class TrainingMaps(NamedTuple):
@@ -64,6 +72,9 @@ class InvertedResidual(nn.Module):
         self.depthwise = _depthwise(inner, stride)
         self.project = _pointwise(inner, out_channels)
         self.residual = stride == 1 and in_channels == out_channels
+        if self.residual:
+            # It begins as if it were not there, so that a trained network can be deepened.
+            nn.init.zeros_(cast(nn.BatchNorm2d, self.project[-1]).weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in, H, W) to (B, out, H/stride, W/stride)."""
@@ -71,6 +82,34 @@ class InvertedResidual(nn.Module):
         y = functional.relu(self.depthwise(y))
         projected: Tensor = self.project(y)
         return x + projected if self.residual else projected
+
+
+class Mixer(nn.Module):
+    """Transformer blocks over all places of a map; they begin as if they were not there.
+
+    They need no code for places: zero padding tells the convolutions before them (Islam et al.,
+    ICLR 2020), and so the map may have any size.
+    """
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            TransformerBlock(channels, channels // _HEAD_CHANNELS, _MIXER_MLP)
+            for _ in range(blocks)
+        )
+        for block in self.blocks:
+            assert isinstance(block, TransformerBlock)
+            for last in (block.attention.out, block.mlp[-1]):
+                assert isinstance(last, nn.Linear)
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to the same shape."""
+        tokens = x.flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens.transpose(1, 2).reshape(x.shape)
 
 
 class Separable(nn.Module):
@@ -118,6 +157,10 @@ class LightCpn(nn.Module):
             )
             for i, count in enumerate(config.blocks)
         )
+        self.mixers = nn.ModuleList(
+            Mixer(channels, count)
+            for channels, count in zip(config.stages[-2:], config.mixers, strict=True)
+        )
         self.laterals = nn.ModuleList(_pointwise(c, width) for c in reversed(config.stages))
         self.predict = nn.ModuleList(
             nn.Sequential(Separable(width, width), nn.Conv2d(width, JOINTS, 1))
@@ -150,8 +193,11 @@ class LightCpn(nn.Module):
     def _pyramid(self, images: Tensor) -> list[Tensor]:
         x = self.stem(images)
         maps: list[Tensor] = []
-        for stage in self.stages:
+        unmixed = len(self.stages) - len(self.mixers)
+        for index, stage in enumerate(self.stages):
             x = stage(x)
+            if index >= unmixed:
+                x = self.mixers[index - unmixed](x)
             maps.append(x)
         levels: list[Tensor] = []
         for index, lateral in enumerate(self.laterals):

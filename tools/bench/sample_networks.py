@@ -51,6 +51,8 @@ def enliven(network: EngineNetwork) -> EngineNetwork:
             assert module.running_mean is not None and module.running_var is not None
             module.running_mean.normal_(0, 0.1, generator=generator)
             module.running_var.uniform_(0.7, 1.3, generator=generator)
+            if not bool(module.weight.any()):
+                nn.init.ones_(module.weight)
     network.eval()
     if isinstance(network.inner, Darknet):
         _tame(network.inner, torch.rand(network.info.inputs[0].sized(1), generator=generator))

@@ -168,8 +168,15 @@ def _train(
         if parallel.rank() == 0 and resumed:
             print(f"going on at step {trainer.state.step} of {folder}", flush=True)
         if start is not None and not resumed:
-            for network in (trainer.network, trainer.average):
-                _load(network, load_checkpoint(start), start)
+            content = load_checkpoint(start)
+            fresh = [
+                _load(network, content, start) for network in (trainer.network, trainer.average)
+            ][0]
+            if parallel.rank() == 0 and fresh:
+                print(
+                    f"{start} lacks {len(fresh)} tensors of this preset; they begin fresh",
+                    flush=True,
+                )
         trainer.run()
         table = folder / "metrics.csv"
         if parallel.rank() == 0 and table.exists():
@@ -178,13 +185,19 @@ def _train(
         parallel.leave()
 
 
-def _load(network: nn.Module, content: Mapping[str, Any], path: Path) -> None:
+def _load(network: nn.Module, content: Mapping[str, Any], path: Path) -> list[str]:
+    """Takes over averaged weights; names of what they lack and the network keeps fresh."""
     try:
-        network.load_state_dict(content["average"])
-    except (KeyError, RuntimeError, TypeError) as error:
-        raise UserError(
-            f"weights: {path} holds none of the preset's network; give its own --preset"
-        ) from error
+        missing, unknown = network.load_state_dict(content["average"], strict=False)
+    except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise _foreign(path) from error
+    if unknown or len(missing) > len(network.state_dict()) / 2:
+        raise _foreign(path)
+    return list(missing)
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(f"weights: {path} holds none of the preset's network; give its own --preset")
 
 
 def _inner(average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
