@@ -169,9 +169,8 @@ def _train(
             print(f"going on at step {trainer.state.step} of {folder}", flush=True)
         if start is not None and not resumed:
             content = load_checkpoint(start)
-            fresh = [
-                _load(network, content, start) for network in (trainer.network, trainer.average)
-            ][0]
+            fresh = _load(trainer.network, content, start)
+            _load(trainer.average, content, start)
             if parallel.rank() == 0 and fresh:
                 print(
                     f"{start} lacks {len(fresh)} tensors of this preset; they begin fresh",
