@@ -210,11 +210,11 @@ class LightCpn(nn.Module):
     def _refined(self, levels: list[Tensor]) -> Tensor:
         refined = [net(x) for net, x in zip(self.refine, levels, strict=False)] + [levels[-1]]
         # A 1×1 convolution over all levels side by side is the sum of one on each, and those of
-        # the coarse levels cost next to nothing before they are enlarged.
-        parts = [_enlarged(net(x), levels[-1]) for net, x in zip(self.fuse, refined, strict=True)]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        # the coarse levels cost next to nothing before they are enlarged, step by step.
+        total = self.fuse[0](refined[0])
+        for net, x in zip(self.fuse[1:], refined[1:], strict=True):
+            part = net(x)
+            total = _enlarged(total, part) + part
         heatmaps: Tensor = self.heatmaps(functional.relu(total))
         return heatmaps
 

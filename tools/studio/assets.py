@@ -47,6 +47,9 @@ class Assets:
         self.base = read_obj(folder / "3dobjs" / "base.obj")
         self._targets: dict[str, FloatArray] = {}
         self._garments: dict[str, Garment] = {}
+        self._groups: dict[str, IntArray] = {}
+        self._bones: tuple[BoneSpec, ...] = ()
+        self._skin_weights: dict[tuple[str, ...], FloatArray] = {}
 
     def target(self, name: str) -> FloatArray:
         """The macro target of that name (path under targets/macrodetails), (V, 3) in metres."""
@@ -74,13 +77,19 @@ class Assets:
 
     def group_vertices(self, name: str) -> IntArray:
         """The vertices of a named group of the base mesh, such as ``joint-l-knee``."""
-        if name not in self.base.group_names:
-            raise UserError(f"{self.folder / '3dobjs' / 'base.obj'}: has no group {name}")
-        faces = self.base.groups == self.base.group_names.index(name)
-        return np.unique(self.base.corners[self.base.triangles[faces], 0])
+        if name not in self._groups:
+            if name not in self.base.group_names:
+                raise UserError(f"{self.folder / '3dobjs' / 'base.obj'}: has no group {name}")
+            faces = self.base.groups == self.base.group_names.index(name)
+            self._groups[name] = np.unique(self.base.corners[self.base.triangles[faces], 0])
+        return self._groups[name]
 
     def bones(self) -> tuple[BoneSpec, ...]:
         """The bones of the CMU-named rig, parents before children."""
+        self._bones = self._bones or self._read_bones()
+        return self._bones
+
+    def _read_bones(self) -> tuple[BoneSpec, ...]:
         path = self.folder / "rigs" / "standard" / "rig.cmu_mb.json"
         table = read_json(path)
         try:
@@ -107,6 +116,11 @@ class Assets:
 
     def skin_weights(self, bone_names: tuple[str, ...]) -> FloatArray:
         """Dense skin weights (V, bones); rows sum to 1."""
+        if bone_names not in self._skin_weights:
+            self._skin_weights[bone_names] = self._read_skin_weights(bone_names)
+        return self._skin_weights[bone_names]
+
+    def _read_skin_weights(self, bone_names: tuple[str, ...]) -> FloatArray:
         path = self.folder / "rigs" / "standard" / "weights.cmu_mb.json"
         table = read_json(path)
         dense = np.zeros((len(self.base.vertices), len(bone_names)), np.float32)

@@ -7,7 +7,9 @@ person looks along -y), z up. The files hold decimetres with y up, looking along
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -145,10 +147,14 @@ def read_obj(path: Path) -> Mesh:
 
 def read_target(path: Path, vertex_count: int) -> FloatArray:
     """Reads a shape target (lines ``vertex dx dy dz``) as dense offsets (V, 3) in metres."""
-    numbers = np.array(
-        [line.split() for line in _text(path).splitlines() if line and line[0] != "#"], np.float64
-    )
+    text = _text(path)
     dense = np.zeros((vertex_count, 3), np.float32)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*input contained no data")
+            numbers = np.loadtxt(io.StringIO(text), np.float64, ndmin=2)
+    except ValueError as error:
+        raise UserError(f"{path}: not a shape target ({error})") from error
     if numbers.size:
         dense[numbers[:, 0].astype(np.int64)] = _to_z_up(numbers[:, 1:4])
     return dense

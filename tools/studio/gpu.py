@@ -85,7 +85,9 @@ class Painter:
     def person(self, person: Person, look: Look, size: int) -> Any:
         """One layer for each part of a person."""
         array = self._array(len(person.parts), size)
-        target = self._context.framebuffer([self._context.texture((size, size), 4)])
+        target = self._context.framebuffer(
+            [self._context.texture((size, size), 4)], self._context.depth_renderbuffer((size, size))
+        )
         other = self._context.framebuffer([self._context.texture((size, size), 4)])
         marks = person.landmarks
         fabrics = (look.top, look.bottom, look.trim)
@@ -135,17 +137,21 @@ class Painter:
         uv = part_uv(part)
         data = np.hstack([part.rest, part.normals, uv, part.piece[:, None]]).astype("f4")
         vertices = self._context.buffer(data.tobytes())
-        indices = self._context.buffer(part.triangles.astype("i4").tobytes())
+        # Hundreds of hairs share a place of the texture. The last one is seen, as if each were
+        # painted over the others, but it is painted first, and what is under it not at all.
+        indices = self._context.buffer(part.triangles[::-1].astype("i4").tobytes())
         mesh = self._context.vertex_array(
             self._paint,
             [(vertices, "3f 3f 2f 1f", "in_rest", "in_normal", "in_uv", "in_piece")],
             indices,
         )
         target.use()
-        target.clear(0.0, 0.0, 0.0, 0.0)
+        target.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
+        self._context.enable_only(moderngl.DEPTH_TEST)
         floor = float(part.rest[:, 2].min())
         set_uniforms(self._paint, {"kind": part.kind, "metres": part.metres, "floor_z": floor})
         mesh.render(moderngl.TRIANGLES)
+        self._context.disable(moderngl.DEPTH_TEST)
         for thing in (mesh, vertices, indices):
             thing.release()
 
@@ -164,8 +170,9 @@ class Painter:
 
 
 def _free(target: Any) -> None:
-    for attachment in target.color_attachments:
-        attachment.release()
+    for attachment in (*target.color_attachments, target.depth_attachment):
+        if attachment is not None:
+            attachment.release()
     target.release()
 
 

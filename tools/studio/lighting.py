@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from tools.studio.formats import FloatArray
 from tools.studio.rig import Rig
 from tools.studio.room import Point
+
+_SPHERES: Final = (
+    ("Hips", 0.15),
+    ("LeftFoot", 0.09),
+    ("RightFoot", 0.09),
+    ("LeftToeBase", 0.06),
+    ("RightToeBase", 0.06),
+    ("LeftLeg", 0.08),
+    ("RightLeg", 0.08),
+    ("Spine1", 0.17),
+)
+"""Bones at whose heads the spheres are, and their radii in metres."""
 
 
 def lamp_view(lamp_m: Point) -> FloatArray:
@@ -25,18 +39,20 @@ def lamp_view(lamp_m: Point) -> FloatArray:
 
 
 def occluders(people: list[tuple[Rig, FloatArray]]) -> FloatArray:
-    """Spheres (N, 4) that stand for people when the floor around them is darkened."""
-    sizes: tuple[tuple[str, float], ...] = (
-        ("Hips", 0.15),
-        ("LeftFoot", 0.09),
-        ("RightFoot", 0.09),
-        ("LeftToeBase", 0.06),
-    )
-    sizes += (("RightToeBase", 0.06), ("LeftLeg", 0.08), ("RightLeg", 0.08), ("Spine1", 0.17))
+    """Spheres (N, 8, 4) that stand for people when the floor around them is darkened."""
     rows = []
     for rig, matrices in people:
-        for name, radius in sizes:
+        for name, radius in _SPHERES:
             bone = rig.index(name)
             at = matrices[bone, :, :3] @ rig.heads[bone] + matrices[bone, :, 3]
             rows.append([*at.tolist(), radius])
-    return np.array(rows, np.float32).reshape(-1, 4)
+    return np.array(rows, np.float32).reshape(-1, len(_SPHERES), 4)
+
+
+def reach(spheres: FloatArray) -> FloatArray:
+    """A sphere (N, 4) around all that the spheres (N, S, 4) of a person darken."""
+    middle = spheres[..., :3].mean(1)
+    away = np.linalg.norm(spheres[..., :3] - middle[:, None], axis=-1)
+    # The shader's limit, a little widened: 80 is the square of how many radii count.
+    radius = (away + np.sqrt(80.0) * spheres[..., 3]).max(1, initial=0.0) + 0.01
+    return np.asarray(np.column_stack((middle, radius)), np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +34,7 @@ class Mocap:
         descriptions: (C,) what is done.
         skeletons: (C,) name of the skeleton whose bone lengths a clip has.
         fps: frames a second.
+        references: what ``reference`` found, by skeleton.
     """
 
     joints: FloatArray
@@ -42,6 +43,7 @@ class Mocap:
     descriptions: tuple[str, ...]
     skeletons: tuple[str, ...]
     fps: float
+    references: dict[str, Reference] = field(default_factory=dict, repr=False, compare=False)
 
     def index(self, name: str) -> int:
         """The number of the clip of that name.
@@ -59,6 +61,11 @@ class Mocap:
 
     def reference(self, skeleton: str) -> Reference:
         """A skeleton standing upright, from all clips in which it walks."""
+        if skeleton not in self.references:
+            self.references[skeleton] = self._find_reference(skeleton)
+        return self.references[skeleton]
+
+    def _find_reference(self, skeleton: str) -> Reference:
         walks = [
             self.clip(i)
             for i, (name, text) in enumerate(zip(self.skeletons, self.descriptions, strict=True))
@@ -77,7 +84,7 @@ class Mocap:
     def mirrored(self) -> Mocap:
         """The same motions with left and right exchanged."""
         flipped = self.joints[:, list(MIRROR)] * np.array([-1, 1, 1], np.float32)
-        return replace(self, joints=flipped)
+        return replace(self, joints=flipped, references={})
 
 
 @dataclass(frozen=True, slots=True)

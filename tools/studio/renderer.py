@@ -13,13 +13,14 @@ from tools.studio.camera import Camera, Window, clip_matrix, drawn_window, whole
 from tools.studio.developer import Developer, Image, Shot
 from tools.studio.formats import FloatArray
 from tools.studio.gpu import Painter, create_context, part_uv, set_uniforms, source
-from tools.studio.lighting import lamp_view, occluders
+from tools.studio.lighting import lamp_view, occluders, reach
 from tools.studio.looks import Look
 from tools.studio.person import EYES, SHOES, SKIN, Person
 from tools.studio.room import Room
 
 MAX_BONES = 48
 _CLOSED = (SKIN, EYES, SHOES)
+_DARKENING = 3  # so many people at most darken the floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ class Renderer:
         self._many.clear(0.1, 0.1, 0.1, 1.0)
         self._context.enable_only(moderngl.DEPTH_TEST)
         lights, room = stage.room.lights, stage.room
-        spheres = occluders([(actor.person.rig, m) for actor, m in actors])
+        spheres = occluders([(actor.person.rig, m) for actor, m in actors[:_DARKENING]])
         common = {
             "to_clip": _columns(clip_matrix(camera, window)),
             "to_light": _columns(light),
@@ -240,7 +241,7 @@ class Renderer:
             "softness": lights.softness,
             "albedo": 0,
             "shadow_map": 1,
-            "occluder_count": min(len(spheres), 24),
+            "person_count": len(spheres),
         }
         self._shadow_map.use(1)
         set_uniforms(self._body, common)
@@ -259,10 +260,12 @@ class Renderer:
         stage.textures.use(0)
         set_uniforms(self._room, common)
         self._room["actor"].value = (0.0, 0.0, 0.0)
-        padded = np.zeros((24, 4), "f4")
-        padded[: len(spheres)] = spheres[:24]
-        self._room["occluders"].write(padded.tobytes())
-        stage.scene.render(moderngl.TRIANGLES)
+        _write_some(self._room["occluders"], spheres.reshape(-1, 4))
+        _write_some(self._room["around_person"], reach(spheres))
+        shell, whole = stage.room.shell, len(stage.room.positions)
+        for first, last in ((shell, whole), (0, shell)):  # walls last, for the same reason
+            if last > first:
+                stage.scene.render(moderngl.TRIANGLES, vertices=last - first, first=first)
 
     def _draw_shadows(self, stage: Stage, actors: list[Posed], light: FloatArray) -> None:
         self._shadow.use()
@@ -283,6 +286,13 @@ class Renderer:
 def _columns(matrix: FloatArray) -> tuple[float, ...]:
     """OpenGL wants columns first."""
     return tuple(float(x) for x in matrix.T.reshape(-1))
+
+
+def _write_some(array: Any, rows: FloatArray) -> None:
+    """Fills an array of the shader; what is left of it is zero."""
+    padded = np.zeros((array.array_length, *rows.shape[1:]), "f4")
+    padded[: len(rows)] = rows
+    array.write(padded.tobytes())
 
 
 def _write_bones(program: Any, matrices: FloatArray) -> None:

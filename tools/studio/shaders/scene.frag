@@ -8,7 +8,8 @@ uniform vec3 fill, fill_colour;
 uniform vec3 sky, ground;
 uniform vec3 room_low, room_high;
 uniform float softness;            // radius of the shadow's edge in the shadow map, 0..1
-uniform int occluder_count;
+uniform int person_count;
+uniform vec4 around_person[3];     // a sphere: beyond it none of a person's eight matters
 uniform vec4 occluders[24];        // spheres: centre, radius
 centroid in vec3 world;
 centroid in vec3 normal;
@@ -56,12 +57,16 @@ void main() {
 
     // Spheres stand for the person when the floor is darkened near the feet.
     float open = 1.0;
-    for (int i = 0; i < occluder_count && SHADED > 0.0; ++i) {
-        vec3 d = occluders[i].xyz - world;
-        float dd = dot(d, d), r = occluders[i].w;
-        if (dd > 80.0 * r * r) continue;
-        float seen = clamp(dot(n, d) * inversesqrt(dd), 0.0, 1.0) * min(max(r * r / dd - 0.0125, 0.0), 1.0);
-        open *= 1.0 - SHADED * seen;
+    for (int person = 0; person < person_count && SHADED > 0.0; ++person) {
+        vec3 off = around_person[person].xyz - world;
+        if (dot(off, off) > around_person[person].w * around_person[person].w) continue;
+        for (int i = 8 * person; i < 8 * person + 8; ++i) {
+            vec3 d = occluders[i].xyz - world;
+            float dd = dot(d, d), r = occluders[i].w;
+            if (dd > 80.0 * r * r) continue;
+            float seen = clamp(dot(n, d) * inversesqrt(dd), 0.0, 1.0) * min(max(r * r / dd - 0.0125, 0.0), 1.0);
+            open *= 1.0 - SHADED * seen;
+        }
     }
     vec3 low = world - room_low, high = room_high - world;
     vec3 gap = min(low, high);
