@@ -69,6 +69,12 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
     ]
     assert all(row.worth > 0.1 for row in rows if row.name == "detected")
     assert all(row.with_pa < row.with_mpjpe for row in rows)
+    for row in rows:
+        # One view has nothing to be fused with; two lie apart in depth and meet in the middle.
+        if row.views == 1:
+            assert row.fused_mpjpe == pytest.approx(row.with_mpjpe, rel=1e-4)
+        else:
+            assert row.fused_mpjpe < row.with_mpjpe
 
 
 PRESET = """

@@ -229,7 +229,7 @@ class LifterTask:
         if rendered is not None:
             # With the image stream ("seen") and with it masked ("blind").
             for name, context in (("seen", True), ("blind", False)):
-                joints = predict_rendered(network, rendered, context)
+                joints, _ = predict_rendered(network, rendered, context)
                 errors = joint_errors(joints, rendered.target)
                 aligned = procrustes_errors(joints[:, ::3], rendered.target[:, ::3])
                 scores[f"{name}_mpjpe"] = 1e3 * float(errors.mean())

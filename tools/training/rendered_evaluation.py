@@ -11,18 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from engines.skeleton import JOINT_COUNT
+from engines.view_fusion import ViewFusion
 from tools.studio.shards import VISIBLE
 from tools.training.lifter_weights import Network
 from tools.training.metrics import joint_errors, procrustes_errors
 from tools.training.rendered_errors import hide, newest_at_sets
 from tools.training.rendered_windows import RenderedBatch, WindowBank
-from tools.training.window_reading import Pictures
+from tools.training.window_reading import PERIOD_S, Pictures
 
 _SEED: Final = 7
 _CHUNK: Final = 16
@@ -49,6 +51,9 @@ class RenderedAccuracy:
         without_pa: The same with the stream masked.
         with_last: MPJPE of the newest frames, with the stream.
         without_last: The same with the stream masked.
+        fused_mpjpe: With the stream, after the views' answers were fused as the application fuses
+            them, in each view's axes.
+        fused_pa: The same after similarity Procrustes of each pose.
     """
 
     name: str
@@ -60,6 +65,8 @@ class RenderedAccuracy:
     without_pa: float
     with_last: float
     without_last: float
+    fused_mpjpe: float
+    fused_pa: float
 
     @property
     def worth(self) -> float:
@@ -84,7 +91,8 @@ def evaluate_rendered(
     for views in range(1, bank.most_views + 1):
         for name, change in (("detected", None), ("taken", _take_quarter), ("slow", _slow_sets)):
             batch = fixed_batch(bank, windows, views, change)
-            answers = [predict_rendered(network, batch, context) for context in (True, False)]
+            seeing, blind = (predict_rendered(network, batch, context) for context in (True, False))
+            answers = (seeing[0], blind[0], fuse_views(*seeing))
             rows.append(_accuracy(name, batch, answers, None))
             if name == "detected":
                 unseen = (batch.visibility < VISIBLE).sum(-1) >= _QUARTER
@@ -106,20 +114,56 @@ def fixed_batch(
 
 
 @torch.inference_mode()
-def predict_rendered(network: Network, batch: RenderedBatch, context: bool) -> Tensor:
-    """Runs a network over a batch in pieces: joints, (B, F, V, 17, 3)."""
+def predict_rendered(
+    network: Network, batch: RenderedBatch, context: bool
+) -> tuple[Tensor, Tensor]:
+    """Runs a network over a batch in pieces: joints (B, F, V, 17, 3), log sigma (B, F, V, 17)."""
     pieces = []
     for k in range(0, len(batch.keypoints), _CHUNK):
         part = slice(k, k + _CHUNK)
         image = (batch.context[part], batch.context_mask[part]) if context else (None, None)
-        pieces.append(network(batch.keypoints[part], batch.view_mask[part], *image)[0])
-    return torch.cat(pieces)
+        pieces.append(network(batch.keypoints[part], batch.view_mask[part], *image))
+    return torch.cat([joints for joints, _ in pieces]), torch.cat([sigma for _, sigma in pieces])
+
+
+def fuse_views(joints: Tensor, log_sigma: Tensor) -> Tensor:
+    """What the application makes of each window's answers: one pose, here in each view's axes.
+
+    It has seen the window once already, as it has seen the person for a while.
+
+    Args:
+        joints: (B, F, V, 17, 3) each in its view's axes.
+        log_sigma: (B, F, V, 17).
+
+    Returns:
+        (B, F, V, 17, 3).
+    """
+    fused = np.zeros(joints.shape, np.float32)
+    answers, sigma = joints.numpy(), log_sigma.exp().numpy()
+    frames, views = joints.shape[1:3]
+    everyone = np.ones(views, np.bool_)
+    for window in range(len(joints)):
+        fusion = ViewFusion(views)
+        for instant in range(2 * frames):
+            frame = instant % frames
+            pose = fusion.update(
+                round(instant * PERIOD_S * 1e9),
+                answers[window, frame],
+                sigma[window, frame],
+                everyone,
+            )
+            assert pose is not None  # every view is present
+            fused[window, frame] = np.einsum("vji,kj->vki", pose.rotations, pose.joints)
+    return torch.from_numpy(fused - fused[..., :1, :])
 
 
 def _accuracy(
-    name: str, batch: RenderedBatch, answers: list[Tensor], chosen: Tensor | None
+    name: str,
+    batch: RenderedBatch,
+    answers: tuple[Tensor, Tensor, Tensor],
+    chosen: Tensor | None,
 ) -> RenderedAccuracy:
-    """Measures answers with and without context over the chosen (B, F, V) poses, or all."""
+    """Measures answers with context, without, and fused, over the chosen (B, F, V) poses or all."""
     if chosen is None:
         chosen = torch.ones(batch.target.shape[:3], dtype=torch.bool)
     scale = (1e3 / batch.unit)[:, None, None, None]
@@ -135,7 +179,7 @@ def _accuracy(
         figures.append(
             [float(values.mean()) for values in (errors[chosen], aligned, errors[newest])]
         )
-    (with_mpjpe, with_pa, with_last), (without_mpjpe, without_pa, without_last) = figures
+    (with_mpjpe, with_pa, with_last), (without_mpjpe, without_pa, without_last), fused = figures
     return RenderedAccuracy(
         name=name,
         views=chosen.shape[2],
@@ -146,6 +190,8 @@ def _accuracy(
         without_pa=without_pa,
         with_last=with_last,
         without_last=without_last,
+        fused_mpjpe=fused[0],
+        fused_pa=fused[1],
     )
 
 
@@ -163,11 +209,13 @@ def _slow_sets(pictures: Pictures, generator: torch.Generator) -> Pictures:
 def show_rendered(rows: tuple[RenderedAccuracy, ...], console: Console) -> None:
     """Prints the results as a table."""
     table = Table(title="Rendered people never seen before, detected joints; mm")
-    heads = ("test", "views", "poses", "MPJPE", "masked", "worth", "PA", "masked", "last", "masked")
+    heads = ["test", "views", "poses", "MPJPE", "masked", "worth", "PA", "masked", "last", "masked"]
+    heads += ["fused", "PA"]
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
     for row in rows:
-        figures = (row.with_pa, row.without_pa, row.with_last, row.without_last)
+        figures = [row.with_pa, row.without_pa, row.with_last, row.without_last]
+        figures += [row.fused_mpjpe, row.fused_pa]
         table.add_row(
             row.name,
             str(row.views),
