@@ -19,10 +19,6 @@ from tools.bench.sample_networks import enliven, make_sample
 # Small versions of the big networks: the same layers and operators, fewer or narrower of them.
 SMALL = {
     "cpn-small": ("cpn", {"depth": 50, "height": 64, "width": 64}),
-    "light-cpn-mixed": (
-        "light_cpn",
-        {"height": 96, "width": 64, "blocks": [1, 2, 2, 2], "pyramid": 16, "mixers": [1, 1]},
-    ),
     "dsvtformer-small": (
         "dsvtformer",
         {"frames": 3, "pose_ratio": 8, "image_ratio": 8, "depth": 1},

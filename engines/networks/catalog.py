@@ -35,6 +35,9 @@ Options = Mapping[str, Any]
 _SAID_OF_WEIGHTS: Final = ("name", "weights")
 """What a file says of its weights, which the network itself cannot know."""
 
+_LIGHT_CPN_DEPTH: Final = {"blocks": [2, 3, 6, 4], "mixers": [2, 2]}
+"""Of the light CPN that ships; `LightCpnConfig`'s own defaults are those that it grew from."""
+
 NAMES: Final[Mapping[str, tuple[str, Options]]] = {
     "yolov3": ("darknet", {"cfg": yolov3_cfg(416), "height": 416, "width": 416}),
     "yolov3-tiny": ("darknet", {"cfg": yolov3_tiny_cfg(416), "height": 416, "width": 416}),
@@ -42,8 +45,8 @@ NAMES: Final[Mapping[str, tuple[str, Options]]] = {
     "cpn50-256x192": ("cpn", {"depth": 50, "height": 256, "width": 192}),
     "cpn50-384x288": ("cpn", {"depth": 50, "height": 384, "width": 288}),
     "cpn101-384x288": ("cpn", {"depth": 101, "height": 384, "width": 288}),
-    "light-cpn": ("light_cpn", {"height": 256, "width": 192}),
-    "light-cpn-192x144": ("light_cpn", {"height": 192, "width": 144}),
+    "light-cpn": ("light_cpn", {"height": 256, "width": 192, **_LIGHT_CPN_DEPTH}),
+    "light-cpn-192x144": ("light_cpn", {"height": 192, "width": 144, **_LIGHT_CPN_DEPTH}),
     "dsvtformer": ("dsvtformer", {}),
     "rig-lifter": ("rig_lifter", {"context": False}),
     "rig-lifter-context": ("rig_lifter", {"context": True}),
