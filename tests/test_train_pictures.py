@@ -175,6 +175,19 @@ def test_a_new_run_starts_from_given_weights(
     after = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["network"]
     assert torch.allclose(after["inner.fuse.0.0.weight"], start, atol=1e-5)
 
+    grown = POSE_PRESET.replace("steps: 6", "steps: 1").replace(
+        "width: 48", "width: 48, mixers: [1, 0]"
+    )
+    presets["pose2d"].write_text(grown)
+    code, text = invoke(*common, "--folder", tmp_path / "three", "--from", best)
+    assert code == 0, text
+    assert "best.pt lacks 12 tensors of this preset; they begin fresh" in text
+
+    presets["pose2d"].write_text(POSE_PRESET.replace("stem: 8", "stem: 16"))
+    code, text = invoke(*common, "--folder", tmp_path / "four", "--from", best)
+    assert code == 2
+    assert "best.pt holds none of the preset's network" in text
+
 
 # ---- mistakes
 

@@ -93,9 +93,10 @@ class Mixer(nn.Module):
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
+        most = max(1, channels // _HEAD_CHANNELS)
+        heads = next(count for count in range(most, 0, -1) if channels % count == 0)
         self.blocks = nn.ModuleList(
-            TransformerBlock(channels, channels // _HEAD_CHANNELS, _MIXER_MLP)
-            for _ in range(blocks)
+            TransformerBlock(channels, heads, _MIXER_MLP) for _ in range(blocks)
         )
         for block in self.blocks:
             assert isinstance(block, TransformerBlock)
