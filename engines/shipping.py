@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+import torch
 from torch import nn
 
 from engines.export import OPSET, save_onnx, to_onnx
@@ -56,7 +57,8 @@ def ship_network(
     """Writes a detector or 2D pose network.
 
     Args:
-        network: with its trained weights; it is put into evaluation mode.
+        network: with its trained weights; it is put into evaluation mode, and its matrices are
+            rounded to half precision, in which the ``.safetensors`` file holds them.
         folder: where to, in the end ``weights/``.
         stem: of the files: ``detector`` or ``pose2d``.
         name: what people call it.
@@ -121,6 +123,22 @@ def ship_lifter(
     return _ship(whole, folder, stem, "rig-agnostic lifter", training, more)
 
 
+@torch.no_grad()
+def _round_matrices(network: nn.Module) -> None:
+    """Rounds matrices and kernels to what half precision can hold, as they are stored.
+
+    Scales, offsets and running statistics keep their precision.
+
+    Raises:
+        ValueError: a weight is too large.
+    """
+    for name, value in network.named_parameters():
+        if value.dim() > 1:
+            value.copy_(value.half())
+            if not bool(value.isfinite().all()):
+                raise ValueError(f"{name} has a weight beyond half precision")
+
+
 def _ship(
     network: EngineNetwork,
     folder: Path,
@@ -130,6 +148,7 @@ def _ship(
     more: Mapping[str, object],
 ) -> Path:
     network = network.cpu().eval()
+    _round_matrices(network)
     digest = weights_digest(network)
     facts = {**network.info.facts, "name": name, "weights": digest}
     network.info = dataclasses.replace(network.info, facts=facts)
@@ -139,7 +158,7 @@ def _ship(
             Path(scratch) / f"{stem}{suffix}" for suffix in (".onnx", ".safetensors", ".json")
         )
         save_onnx(to_onnx(network), onnx)
-        save_network(network, tensors)
+        save_network(network, tensors, compact=True)
         tensors.chmod(0o644)  # the library makes it private
         for path in (onnx, tensors):
             size = path.stat().st_size

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from engines.backends.select import EngineName, open_backend
 from engines.errors import UserError
 from engines.front_ends.yolo_cpn.front_end import open_yolo_cpn
 from engines.lifter import ContextWindow, Lifter, read_card
 from engines.model_files import check_shipped
-from engines.networks.catalog import build, darknet_detector
+from engines.networks.catalog import build, darknet_detector, load_network
 from engines.networks.darknet import Darknet
 from engines.networks.darknet_cfg import parse_cfg
 from engines.networks.rig_lifter import RigLifter, RigLifterConfig
@@ -66,6 +67,18 @@ def test_each_network_is_three_files_that_belong_together(folder: Path) -> None:
         assert card["sha256"] == hashlib.sha256(onnx).hexdigest()
         check_shipped(folder / f"{stem}.onnx")
         check_shipped(folder / f"{stem}.safetensors")
+
+
+@pytest.mark.parametrize("stem", ["detector", "pose2d", "lifter"])
+def test_matrices_are_stored_in_half_precision_without_loss(folder: Path, stem: str) -> None:
+    stored = load_file(folder / f"{stem}.safetensors")
+    for name, value in stored.items():
+        assert value.dtype == (torch.float16 if value.dim() > 1 else torch.float32), name
+    path = folder / f"{stem}.safetensors"
+    network = load_network(path)
+    card = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
+    assert weights_digest(network) == card["weights_digest"]
+    assert all(value.dtype == torch.float32 for value in network.parameters())
 
 
 @pytest.mark.parametrize("stem", ["detector", "pose2d", "lifter"])

@@ -83,10 +83,16 @@ def build(module: str, options: Options) -> EngineNetwork:
     return network.eval()
 
 
-def save_network(network: EngineNetwork, path: Path) -> None:
-    """Writes a network file; the file appears only once it is whole."""
+def save_network(network: EngineNetwork, path: Path, *, compact: bool = False) -> None:
+    """Writes a network file; the file appears only once it is whole.
+
+    Args:
+        network: with its weights.
+        path: the file.
+        compact: matrices and kernels in half precision.
+    """
     tensors = {
-        name: value.detach().cpu().contiguous()
+        name: (value.half() if compact and value.dim() > 1 else value).detach().cpu().contiguous()
         for name, value in network.inner.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
