@@ -1,19 +1,16 @@
 """A light person detector for CPUs: YOLOv3's two-head design on a depthwise backbone.
 
 It is described by a Darknet cfg and goes through the same path as YOLOv3; only the cfg is ours.
-One class (person), heads at strides 32, 16 and 8: across a hall people are a dozen pixels wide.
+One class (person), heads at strides 32 and 16 as in YOLOv3-tiny: people nearer than about 10 m fill
+more than two cells of the finer one.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-_ANCHORS: Final = (
-    *((7, 16), (11, 28), (16, 44)),
-    *((12, 28), (22, 60), (36, 104)),
-    *((60, 150), (88, 206), (150, 230)),
-)
-"""Widths and heights of people at an input of 256 pixels, three for each head, finest first."""
+_ANCHORS: Final = ((12, 28), (22, 60), (36, 104), (60, 150), (88, 206), (150, 230))
+"""Widths and heights of people at an input of 256 pixels, three for each head."""
 
 _ANCHOR_INPUT: Final = 256
 
@@ -40,25 +37,25 @@ def light_detector_cfg(height: int = 256, width: int = 256) -> str:
     anchors = ", ".join(f"{w * scale:g},{h * scale:g}" for w, h in _ANCHORS)
     cfg.convolution(16, 3, stride=2)
     channels = 16
-    last_of: list[int] = []
+    fine = 0
     for stage, (wider, blocks) in enumerate(_STAGES):
         for block in range(blocks):
             # Wide maps at 1/2 would cost as much as everything behind them.
             expansion = 1 if stage == block == 0 else _EXPANSION
             cfg.inverted_residual(channels, wider, 2 if block == 0 else 1, expansion)
             channels = wider
-        last_of.append(cfg.last_layer)
-    context = cfg.separable(channels, 128)
+        if stage == 2:
+            fine = cfg.last_layer
+    coarse = cfg.separable(channels, 128)
     cfg.separable(128, 128)
-    cfg.head("6,7,8", anchors)
-    for stage, lateral, wide, mask in ((2, 64, 128, "3,4,5"), (1, 48, 64, "0,1,2")):
-        cfg.section("route", layers=context)
-        cfg.convolution(lateral, 1)
-        cfg.section("upsample", stride=2)
-        cfg.section("route", layers=f"-1,{last_of[stage]}")
-        cfg.separable(lateral + _STAGES[stage][0], wide)
-        context = cfg.separable(wide, wide)
-        cfg.head(mask, anchors)
+    cfg.head("3,4,5", anchors)
+    cfg.section("route", layers=coarse)
+    cfg.convolution(64, 1)
+    cfg.section("upsample", stride=2)
+    cfg.section("route", layers=f"-1,{fine}")
+    cfg.separable(64 + _STAGES[2][0], 128)
+    cfg.separable(128, 128)
+    cfg.head("0,1,2", anchors)
     return cfg.text()
 
 
