@@ -18,13 +18,12 @@ from engines.rig.monitor import RigCheck, RigMonitor, between_sets
 from engines.rig.triangulation import Cameras, cameras_of
 from engines.rig.types import Floats, Observation, Rig, RigCamera
 
-_PERSIST_S: Final = 1.2
+_PERSIST_S: Final = 1.5
 """An alarm that does not last so long is none: people hide behind chairs, and squat."""
 _MOSTLY: Final = 0.7
-_TURNED_S: Final = 1.6
-"""One turn of a camera may seem to explain everything while a network errs in one pose, as in a
-squat: it must last longer than that."""
-_TURNED_MOSTLY: Final = 0.9
+_TURNED_S: Final = 0.8
+_TURNED_MOSTLY: Final = 0.8
+"""Of one turn of a camera: a test that heeds clear misfits alone, and so may be believed sooner."""
 _CHECK_SETS: Final = 10
 """Sets in which a rig file must have fitted before it is trusted."""
 _KEPT_SETS: Final = 40
