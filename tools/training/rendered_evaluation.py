@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -208,14 +209,18 @@ def _slow_sets(pictures: Pictures, generator: torch.Generator) -> Pictures:
 
 def show_rendered(rows: tuple[RenderedAccuracy, ...], console: Console) -> None:
     """Prints the results as a table."""
-    table = Table(title="Rendered people never seen before, detected joints; mm")
-    heads = ["test", "views", "poses", "MPJPE", "masked", "worth", "PA", "masked", "last", "masked"]
-    heads += ["fused", "PA"]
+    # Without lines, so that a plain terminal's 80 columns are enough.
+    table = Table(
+        title="Rendered people never seen before, detected joints; mm",
+        box=box.SIMPLE,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    heads = ("test", "views", "poses", "MPJPE", "masked", "worth", "PA", "masked", "fused", "PA")
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
     for row in rows:
-        figures = [row.with_pa, row.without_pa, row.with_last, row.without_last]
-        figures += [row.fused_mpjpe, row.fused_pa]
+        figures = (row.with_pa, row.without_pa, row.fused_mpjpe, row.fused_pa)
         table.add_row(
             row.name,
             str(row.views),
