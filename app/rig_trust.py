@@ -62,7 +62,7 @@ class RigWatch:
         now = observation.time_s
         suspects = frozenset(self._known if check.lost else check.moved)
         self._recent.append((now, suspects, frozenset(check.turned)))
-        while now - self._recent[0][0] > max(_PERSIST_S, _TURNED_S) + 0.5 and len(self._recent) > 1:
+        while now - self._recent[0][0] > _PERSIST_S + 0.5 and len(self._recent) > 1:
             self._recent.popleft()
         # A verdict may waver at its limit: most of the time is enough.
         suspected = [s for at, s, _ in self._recent if now - at <= _PERSIST_S]

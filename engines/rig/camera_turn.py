@@ -32,8 +32,8 @@ _SPREAD: Final = 1.4826
 """Median of absolute values to standard deviation."""
 _EXPLAINED: Final = 1.75
 """The misfit is so many times larger without the turn than with it. On 60 simulated takes and runs
-of the built-in clip nothing but a knock got there for half a second; twelve of twelve knocks of 3°
-and 5 cm did within three seconds."""
+of the built-in clip nothing but a knock got there for half a second, until 2D networks erred more
+alike from picture to picture: since then the misfit must also be clear (``_MATTERS``)."""
 _MATTERS: Final = 1.6
 """In sigmas: a misfit is no larger where a rig of few seconds is a little off, or a network errs in
 one posture (up to 1.3 in runs of the built-in clip); most knocks of 3° and 5 cm come to 2.2 to 7.7

@@ -296,6 +296,4 @@ def _write_some(array: Any, rows: FloatArray) -> None:
 
 
 def _write_bones(program: Any, matrices: FloatArray) -> None:
-    padded = np.zeros((MAX_BONES, 3, 4), "f4")
-    padded[: len(matrices)] = matrices
-    program["bones"].write(padded.tobytes())
+    _write_some(program["bones"], matrices.reshape(-1, 4))
