@@ -347,8 +347,23 @@ def test_cpn_decoding_moves_a_quarter_cell_towards_the_second_maximum(kind: str)
     assert confidence.min() > 0.9
 
 
+@pytest.mark.parametrize("kind", ["host", "torch"])
+def test_a_peak_that_noise_splits_is_read_alike_whichever_half_is_higher(kind: str) -> None:
+    """Half precision decides such ties; the joint must not jump (it did, by 0.15 cells)."""
+    truth = np.full((1, 17, 2), (20.4, 30.5), np.float32)
+    smooth = _peaks(truth, 64, 48)
+    noise = np.random.default_rng(5).normal(0, 0.03, (1, 17, 64, 48)).astype(np.float32)
+    read = []
+    for higher, lower in ((30, 31), (31, 30)):
+        heatmaps = smooth + noise
+        heatmaps[..., higher, 20] = heatmaps[..., 30:32, 20].max(-1) + 1e-4
+        heatmaps[..., lower, 20] = heatmaps[..., higher, 20] - 2e-4
+        read.append(_decode(kind, heatmaps, "log_parabola", 1.0)[0])
+    assert np.abs(read[0] - read[1]).max() < 0.01
+
+
 def test_host_and_torch_read_noise_alike() -> None:
-    heatmaps = np.random.default_rng(2).normal(0.1, 0.2, (3, 17, 32, 24)).astype(np.float32)
+    heatmaps = np.random.default_rng(2).normal(0.1, 0.2, (40, 17, 32, 24)).astype(np.float32)
     for decoding in ("cpn", "log_parabola"):
         one, sure = _decode("host", heatmaps, decoding, 1.0)
         other, also = _decode("torch", heatmaps, decoding, 1.0)

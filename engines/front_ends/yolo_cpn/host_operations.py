@@ -11,12 +11,12 @@ import numpy as np
 from engines.backends.base import DescribedBackend
 from engines.front_ends.base import Image
 from engines.front_ends.yolo_cpn.operations import (
-    BLUR_SIGMA,
-    BLUR_SIZE,
+    BLURS,
     CPN_MEAN,
     LEAST_HEAT,
     LETTERBOX_FILL,
     TOP,
+    Blur,
     Decoding,
     Floats,
     HeatReading,
@@ -109,8 +109,10 @@ def decode(heatmaps: Floats, decoding: Decoding, peak: float) -> tuple[Floats, F
     """Reads joints from heatmaps.
 
     ``cpn`` is how the public CPN is read: blur, take the maximum, move a quarter of a cell
-    towards the second maximum. ``log_parabola`` fits a parabola to the logarithm around the
-    maximum, which is exact for Gaussian peaks.
+    towards the second maximum. ``log_parabola`` blurs a little and fits a parabola to the
+    logarithm around the maximum, along x and along y, which is right for Gaussian peaks (DARK:
+    Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR
+    2020).
 
     Args:
         heatmaps: (B, 17, h, w).
@@ -122,9 +124,9 @@ def decode(heatmaps: Floats, decoding: Decoding, peak: float) -> tuple[Floats, F
     """
     rows, columns = heatmaps.shape[2:]
     flat = heatmaps.reshape(-1, rows * columns)
+    searched = _blurred(heatmaps, BLURS[decoding]).reshape(-1, rows * columns)
+    best = searched.argmax(1)
     if decoding == "cpn":
-        searched = _blurred(heatmaps).reshape(-1, rows * columns)
-        best = searched.argmax(1)
         rest = searched.copy()
         np.put_along_axis(rest, best[:, None], -np.inf, 1)
         second = rest.argmax(1)
@@ -133,8 +135,7 @@ def decode(heatmaps: Floats, decoding: Decoding, peak: float) -> tuple[Floats, F
         )
         shift = 0.25 * towards / np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-3)
     else:
-        best = flat.argmax(1)
-        shift = _parabola(flat, best, rows, columns, peak)
+        shift = _parabola(searched, best, rows, columns, peak)
     x, y = best % columns, best // columns
     places = np.stack((x, y), 1) + shift
     places = np.clip(places, 0, (columns - 1, rows - 1)).reshape(*heatmaps.shape[:2], 2)
@@ -159,15 +160,17 @@ def _parabola(flat: Floats, best: np.ndarray, rows: int, columns: int, peak: flo
     return np.stack(shifts, 1).astype(np.float32)
 
 
-def _blurred(heatmaps: Floats) -> Floats:
-    rows, columns = heatmaps.shape[2:]
-    stacked = np.ascontiguousarray(heatmaps.reshape(-1, rows, columns).transpose(1, 2, 0))
-    blurred = cv2.GaussianBlur(
-        stacked, (BLUR_SIZE, BLUR_SIZE), BLUR_SIGMA, borderType=cv2.BORDER_CONSTANT
-    )
-    return np.ascontiguousarray(blurred.reshape(rows, columns, -1).transpose(2, 0, 1)).reshape(
-        heatmaps.shape
-    )
+def _blurred(heatmaps: Floats, blur: Blur) -> Floats:
+    kernel = blur.kernel()
+    border = cv2.BORDER_REPLICATE if blur.edge_goes_on else cv2.BORDER_CONSTANT
+    blurred = np.empty_like(heatmaps)
+    for maps, smooth in zip(heatmaps, blurred, strict=True):
+        # A crop's maps at a time, as channels, of which OpenCV takes 512 at most.
+        stacked = np.ascontiguousarray(maps.transpose(1, 2, 0))
+        smooth[:] = cv2.sepFilter2D(stacked, -1, kernel, kernel, borderType=border).transpose(
+            2, 0, 1
+        )
+    return blurred
 
 
 def _cut(

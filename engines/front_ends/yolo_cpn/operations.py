@@ -25,9 +25,35 @@ CPN_MEAN: Final = (122.7717 / 255, 115.9465 / 255, 102.9801 / 255)
 
 LETTERBOX_FILL: Final = (0.5, 0.5, 0.5)
 
-BLUR_SIZE: Final = 21
-BLUR_SIGMA: Final = 0.3 * ((BLUR_SIZE - 1) * 0.5 - 1) + 0.8
-"""OpenCV's rule for the width of a Gaussian of that size."""
+
+@dataclass(frozen=True, slots=True)
+class Blur:
+    """How heatmaps are smoothed before their peak is sought, by a Gaussian.
+
+    Attributes:
+        size: of the kernel, cells.
+        sigma: its standard deviation, cells.
+        edge_goes_on: whether beyond its border a map goes on as at the border, or is zero.
+    """
+
+    size: int
+    sigma: float
+    edge_goes_on: bool
+
+    def kernel(self) -> Floats:
+        """(size,) weights that add up to 1."""
+        offsets = np.arange(self.size) - self.size // 2
+        weights = np.exp(-(offsets**2) / (2 * self.sigma**2))
+        return np.asarray(weights / weights.sum(), np.float32)
+
+
+BLURS: Final[dict[Decoding, Blur]] = {
+    # OpenCV's rule for the width of a Gaussian of 21 cells, as CPN's authors have it.
+    "cpn": Blur(21, 0.3 * ((21 - 1) * 0.5 - 1) + 0.8, edge_goes_on=False),
+    # So much that the two highest cells of a peak cannot tie over one lump of noise, and so
+    # little that two joints beside each other stay two.
+    "log_parabola": Blur(5, 0.7, edge_goes_on=True),
+}
 
 LEAST_HEAT: Final = 1e-6
 """Heat below this fraction of a full peak counts as this much, so that it has a logarithm."""

@@ -17,12 +17,12 @@ from torch.nn import functional
 from engines.backends.base import DescribedBackend
 from engines.front_ends.base import Image
 from engines.front_ends.yolo_cpn.operations import (
-    BLUR_SIGMA,
-    BLUR_SIZE,
+    BLURS,
     CPN_MEAN,
     LEAST_HEAT,
     LETTERBOX_FILL,
     TOP,
+    Blur,
     Decoding,
     Floats,
     HeatReading,
@@ -45,9 +45,10 @@ class TensorOperations:
         self._staging: dict[int, Tensor] = {}
         self._pictures: list[Tensor | None] = []
         self._mean = torch.tensor(CPN_MEAN, device=self._device).reshape(3, 1, 1)
-        radius = torch.arange(BLUR_SIZE, device=self._device) - BLUR_SIZE // 2
-        kernel = torch.exp(-(radius.float() ** 2) / (2 * BLUR_SIGMA**2))
-        self._kernel = kernel / kernel.sum()
+        # The kernels lie on the device from the start: a copy in every set would wait for it.
+        self._kernels = {
+            blur: torch.from_numpy(blur.kernel()).to(self._device) for blur in BLURS.values()
+        }
 
     def take(self, images: Sequence[Image | None]) -> None:
         """Sends the pictures up, as bytes, through pinned memory."""
@@ -121,15 +122,14 @@ class TensorOperations:
         """
         rows, columns = heatmaps.shape[2:]
         flat = heatmaps.flatten(2)
+        searched = self._blurred(heatmaps, BLURS[decoding]).flatten(2)
+        best = searched.argmax(2, keepdim=True)
         if decoding == "cpn":
-            searched = self._blurred(heatmaps).flatten(2)
-            best = searched.argmax(2, keepdim=True)
             second = searched.scatter(2, best, -torch.inf).argmax(2, keepdim=True)
             towards = _cells(second, columns) - _cells(best, columns)
             shift = 0.25 * towards / towards.norm(dim=2, keepdim=True).clamp(min=1e-3)
         else:
-            best = flat.argmax(2, keepdim=True)
-            shift = _parabola(flat, best, rows, columns, peak)
+            shift = _parabola(searched, best, rows, columns, peak)
         limit = torch.tensor([columns - 1.0, rows - 1.0], device=heatmaps.device)
         places = (_cells(best, columns) + shift).clamp(min=0).minimum(limit)
         return torch.cat((places, (flat.gather(2, best) / peak).clamp(0, 1)), 2)
@@ -158,12 +158,14 @@ class TensorOperations:
             batch[place] = _cut(picture, patch.region, height, width, colour)
         return batch
 
-    def _blurred(self, heatmaps: Tensor) -> Tensor:
+    def _blurred(self, heatmaps: Tensor, blur: Blur) -> Tensor:
         rows, columns = heatmaps.shape[2:]
         maps = heatmaps.reshape(-1, 1, rows, columns)
-        half = BLUR_SIZE // 2
-        maps = functional.conv2d(maps, self._kernel.reshape(1, 1, 1, -1), padding=(0, half))
-        maps = functional.conv2d(maps, self._kernel.reshape(1, 1, -1, 1), padding=(half, 0))
+        half, kernel = blur.size // 2, self._kernels[blur]
+        mode = "replicate" if blur.edge_goes_on else "constant"
+        maps = functional.pad(maps, (half, half, half, half), mode)
+        maps = functional.conv2d(maps, kernel.reshape(1, 1, 1, -1))
+        maps = functional.conv2d(maps, kernel.reshape(1, 1, -1, 1))
         return maps.reshape(heatmaps.shape)
 
 
