@@ -41,7 +41,7 @@ _LIGHT_CPN_DEPTH: Final = {"blocks": [2, 3, 6, 4], "mixers": [2, 2]}
 NAMES: Final[Mapping[str, tuple[str, Options]]] = {
     "yolov3": ("darknet", {"cfg": yolov3_cfg(416), "height": 416, "width": 416}),
     "yolov3-tiny": ("darknet", {"cfg": yolov3_tiny_cfg(416), "height": 416, "width": 416}),
-    "light-detector": ("darknet", {"cfg": light_detector_cfg(), "height": 256, "width": 256}),
+    "light-detector": ("darknet", {"cfg": light_detector_cfg(), "height": 320, "width": 320}),
     "cpn50-256x192": ("cpn", {"depth": 50, "height": 256, "width": 192}),
     "cpn50-384x288": ("cpn", {"depth": 50, "height": 384, "width": 288}),
     "cpn101-384x288": ("cpn", {"depth": 101, "height": 384, "width": 288}),

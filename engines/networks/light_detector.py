@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Final
 
 _ANCHORS: Final = ((12, 28), (22, 60), (36, 104), (60, 150), (88, 206), (150, 230))
-"""Widths and heights of people at an input of 256 pixels, three for each head."""
+"""Widths and heights of people at an input of 320 pixels, three for each head."""
 
-_ANCHOR_INPUT: Final = 256
+_ANCHOR_INPUT: Final = 320
 
 _REACH: Final = 2
 """``scale_x_y``: boxes reach half a cell beyond their own, so that neighbours can answer, too."""
@@ -23,7 +23,7 @@ _STAGES: Final = ((24, 2), (48, 3), (96, 3), (160, 3))
 _EXPANSION: Final = 3
 
 
-def light_detector_cfg(height: int = 256, width: int = 256) -> str:
+def light_detector_cfg(height: int = 320, width: int = 320) -> str:
     """The cfg text of the light detector.
 
     The same weights serve inputs of several sizes: the anchors grow with the input.

@@ -23,7 +23,7 @@ from tools.training.detector_task import fresh_detector
 from tools.training.pose2d_loss import HeatConfig, heat_loss
 
 _CPN: Final = (("light-cpn 128×96", 128, 96), ("light-cpn 192×144", 192, 144))
-_DETECTOR: Final = (("light-detector 160×160", 160), ("light-detector 256×256", 256))
+_DETECTOR: Final = (("light-detector 160×160", 160), ("light-detector 320×320", 320))
 
 
 def training(

@@ -49,8 +49,8 @@ class DetectorTaskConfig:
         memory_mb: For scenes kept in memory, for each process.
     """
 
-    height: int = 256
-    width: int = 256
+    height: int = 320
+    width: int = 320
     stages: tuple[PictureStage, ...] = ()
     batch: int = 24
     costs: DetectorCosts = field(default_factory=DetectorCosts)
