@@ -57,6 +57,23 @@ def source(data: Path, variety: PoseVariety) -> CropSource:
     return CropSource(data, "train", 64, 48, variety)
 
 
+def test_a_joint_behind_the_camera_is_outside_the_crop_and_nowhere_near(
+    crops: Scene, tmp_path: Path
+) -> None:
+    """It has no place in the picture (NaN), which once went through a network and crashed it."""
+    joints, visibility = crops.joints_px.copy(), crops.visibility.copy()
+    joints[:, 0, 3], visibility[:, 0, 3] = np.nan, OUTSIDE
+    scene = replace(crops, joints_px=joints, visibility=visibility)
+    write_scene(scene, scene_path(tmp_path / "train", scene.kind, 0))
+    drawn = source(tmp_path, PoseVariety())
+    rng = np.random.default_rng(0)
+    for sample in (drawn.draw(rng) for _ in range(20)):
+        assert np.isfinite(sample.joints).all() and np.isfinite(sample.depths).all()
+    for index in range(len(scene)):
+        sample = plain_crop(scene, index, 64, 48)
+        assert sample.visibility[3] == OUTSIDE and np.abs(sample.joints[3]).max() > 500
+
+
 # ---- looks
 
 

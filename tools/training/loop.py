@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,8 +183,11 @@ class Trainer:
         self.scaler.unscale_(self.optimizer)
         parallel.average_gradients(self.network.parameters())
         trained = [p for p in self.network.parameters() if p.grad is not None]
-        nn.utils.clip_grad_norm_(trained, self.config.clip_norm)
-        self.scaler.step(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(trained, self.config.clip_norm)
+        if self.scaler.is_enabled() or torch.isfinite(norm):
+            self.scaler.step(self.optimizer)  # a scaler leaves such steps out itself
+        elif parallel.rank() == 0:
+            print(f"step {self.state.step}: left out, its gradient is not finite", file=sys.stderr)
         self.scaler.update()
         self.state.step += 1
         self._update_average()

@@ -19,6 +19,8 @@ _LEAST_PIXELS: Final = 350
 """A person of whom fewer pixels are seen teaches nothing but guessing."""
 
 _LEAST_VISIBLE: Final = 4
+_NOWHERE: Final = -1e4
+"""Pixels. Not NaN: networks are read at these places before they are masked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class ScenePerson:
     """Person 0 of a stored picture, in pixels of that picture.
 
     Attributes:
-        joints: (17, 2) x, y.
+        joints: (17, 2) x, y; beyond every picture where the camera has none, as behind it.
         visibility: (17,) as in ``tools.studio.shards``.
         box: (4,) x0, y0, x1, y1 of the visible pixels.
         stature: pixels that the body height takes at the person's distance.
@@ -61,8 +63,9 @@ def person_of(scene: Scene, index: int) -> ScenePerson:
     depth = float(depths[0])
     focal = float(scene.camera_K[camera, 1, 1])
     box = (scene.boxes[index, 0].reshape(2, 2) - region[:2]) * scale
+    joints = (scene.joints_px[index, 0] - region[:2]) * scale
     return ScenePerson(
-        joints=(scene.joints_px[index, 0] - region[:2]) * scale,
+        joints=np.where(np.isfinite(joints), joints, _NOWHERE).astype(np.float32),
         visibility=scene.visibility[index, 0],
         box=box.clip(0, (width, height)).reshape(4).astype(np.float32),
         stature=float(scale[1]) * focal * scene.stature_m / max(depth, 0.1),
