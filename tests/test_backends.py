@@ -18,8 +18,8 @@ from engines.errors import UserError
 from engines.networks.catalog import build_named, load_network, save_network
 from exported import exported, make
 
-NAME = "light-cpn-192x144"
-SHAPE = (2, 3, 192, 144)
+NAME = "light-cpn-224x160"
+SHAPE = (2, 3, 224, 160)
 
 
 @pytest.fixture(params=["onnxruntime", "torch"])
@@ -59,13 +59,13 @@ def test_outputs_belong_to_the_caller(backend: DescribedBackend) -> None:
 
 def test_specs_and_provider(backend: DescribedBackend) -> None:
     (images,) = backend.inputs
-    assert (images.name, images.shape) == ("images", (None, 3, 192, 144))
+    assert (images.name, images.shape) == ("images", (None, 3, 224, 160))
     assert images.dtype == np.float32
-    assert [spec.shape for spec in backend.outputs] == [(None, 17, 48, 36), (None, 64, 48, 36)]
+    assert [spec.shape for spec in backend.outputs] == [(None, 17, 56, 40), (None, 64, 56, 40)]
     assert "CPU, 1 threads, fp32" in backend.provider
     assert "\n" not in backend.provider
     assert backend.device == "cpu"
-    backend.warm_up({"images": (1, 3, 192, 144)})
+    backend.warm_up({"images": (1, 3, 224, 160)})
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_specs_and_provider(backend: DescribedBackend) -> None:
         ({}, "input 'images' is missing"),
         ({"images": np.zeros(SHAPE, np.float32), "more": np.zeros(1)}, "unknown input 'more'"),
         ({"images": np.zeros(SHAPE)}, "is float64, expected float32"),
-        ({"images": np.zeros((2, 3, 192, 145), np.float32)}, r"expected \(any, 3, 192, 144\)"),
-        ({"images": np.zeros((3, 192, 144), np.float32)}, "has shape"),
+        ({"images": np.zeros((2, 3, 224, 161), np.float32)}, r"expected \(any, 3, 224, 160\)"),
+        ({"images": np.zeros((3, 224, 160), np.float32)}, "has shape"),
     ],
     ids=["missing", "unknown", "type", "size", "rank"],
 )
@@ -157,7 +157,7 @@ def test_network_files_hold_everything(tmp_path: Path) -> None:
     save_network(network, tmp_path / "detector.safetensors")
     again = load_network(tmp_path / "detector.safetensors")
     assert again.info == network.info
-    images = torch.rand(1, 3, 256, 256)
+    images = torch.rand(1, 3, 320, 320)
     with torch.no_grad():
         for one, other in zip(network(images), again(images), strict=True):
             assert torch.equal(one, other)

@@ -58,7 +58,8 @@ def test_stride_lies_on_the_3x3_convolution() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "rows", "columns"), [(256, 192, 64, 48), (192, 144, 48, 36)]
+    ("height", "width", "rows", "columns"),
+    [(256, 192, 64, 48), (192, 144, 48, 36), (224, 160, 56, 40)],
 )
 def test_light_cpn_shapes(height: int, width: int, rows: int, columns: int) -> None:
     network = LightCpn(LightCpnConfig(height, width)).eval()

@@ -20,7 +20,7 @@ from exported import exported, make
 
 NETWORKS = (
     "light-detector",
-    "light-cpn-192x144",
+    "light-cpn-224x160",
     "cpn-small",
     "dsvtformer-small",
     "rig-lifter-small",
@@ -115,7 +115,7 @@ def test_half_precision_keeps_real_detections_within_a_pixel(
     assert np.abs(half["scores"] - single["scores"]).max() < 0.02
 
 
-@pytest.mark.parametrize("name", ["light-cpn-192x144", "cpn-small"])
+@pytest.mark.parametrize("name", ["light-cpn-224x160", "cpn-small"])
 def test_half_precision_moves_the_peaks_by_less_than_half_a_pixel(name: str) -> None:
     from engines.front_ends.yolo_cpn.host_operations import decode
 
@@ -159,7 +159,7 @@ def test_nothing_of_this_machine_is_in_the_file(name: str, precision: str) -> No
 
 
 def test_metadata_says_what_the_network_is() -> None:
-    backend = OnnxRuntimeBackend(exported("light-cpn-192x144", "fp16"), 1)
+    backend = OnnxRuntimeBackend(exported("light-cpn-224x160", "fp16"), 1)
     assert backend.metadata["dsvt.kind"] == "pose2d"
     assert backend.metadata["dsvt.joints"] == "h36m17"
     assert backend.metadata["dsvt.precision"] == "fp16"

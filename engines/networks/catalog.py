@@ -46,7 +46,7 @@ NAMES: Final[Mapping[str, tuple[str, Options]]] = {
     "cpn50-384x288": ("cpn", {"depth": 50, "height": 384, "width": 288}),
     "cpn101-384x288": ("cpn", {"depth": 101, "height": 384, "width": 288}),
     "light-cpn": ("light_cpn", {"height": 256, "width": 192, **_LIGHT_CPN_DEPTH}),
-    "light-cpn-192x144": ("light_cpn", {"height": 192, "width": 144, **_LIGHT_CPN_DEPTH}),
+    "light-cpn-224x160": ("light_cpn", {"height": 224, "width": 160, **_LIGHT_CPN_DEPTH}),
     "dsvtformer": ("dsvtformer", {}),
     "rig-lifter": ("rig_lifter", {"context": False}),
     "rig-lifter-context": ("rig_lifter", {"context": True}),

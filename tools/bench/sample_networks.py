@@ -18,7 +18,7 @@ from engines.networks.engine_network import EngineNetwork
 
 SHIPPED: Final = {
     "detector": "light-detector",
-    "pose2d": "light-cpn-192x144",
+    "pose2d": "light-cpn-224x160",
     "lifter": "rig-lifter",
 }
 """Names of the networks that ship, and what stands in, with random weights, where one does not."""

@@ -22,7 +22,7 @@ from tools.training.detector_samples import PERSON
 from tools.training.detector_task import fresh_detector
 from tools.training.pose2d_loss import HeatConfig, heat_loss
 
-_CPN: Final = (("light-cpn 128×96", 128, 96), ("light-cpn 192×144", 192, 144))
+_CPN: Final = (("light-cpn 128×96", 128, 96), ("light-cpn 224×160", 224, 160))
 _DETECTOR: Final = (("light-detector 160×160", 160), ("light-detector 320×320", 320))
 
 
