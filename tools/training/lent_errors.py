@@ -20,7 +20,7 @@ from tools.training.rendered_errors import RenderedErrors, disturb
 from tools.training.rendered_windows import WindowBank, Windows
 from tools.training.window_reading import read_joints
 
-_CANDIDATES: Final = 192
+_CANDIDATES: Final = 384
 """Rendered windows that a batch draws, and every view of it chooses from."""
 
 _SLOW_SHARE: Final = 0.4

@@ -50,8 +50,8 @@ class Blur:
 BLURS: Final[dict[Decoding, Blur]] = {
     # OpenCV's rule for the width of a Gaussian of 21 cells, as CPN's authors have it.
     "cpn": Blur(21, 0.3 * ((21 - 1) * 0.5 - 1) + 0.8, edge_goes_on=False),
-    # So much that the two highest cells of a peak cannot tie over one lump of noise, and so
-    # little that two joints beside each other stay two.
+    # So much that noise decides less often which cell of a peak is the highest, and so little
+    # that two joints beside each other stay two.
     "log_parabola": Blur(5, 0.7, edge_goes_on=True),
 }
 
