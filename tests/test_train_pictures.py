@@ -177,6 +177,22 @@ def test_a_new_run_starts_from_given_weights(
     after = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["network"]
     assert torch.allclose(after["inner.fuse.0.0.weight"], start, atol=1e-5)
 
+    out, two, other = tmp_path / "out", tmp_path / "two", tmp_path / "other.pt"
+    first = torch.load(best, weights_only=True)["average"]
+    torch.save({"average": {key: 3 * value for key, value in first.items()}}, other)
+    code, text = invoke(*common, "--folder", two, "--export", out, "--from", other)
+    assert code == 0, text
+    name = "fuse.0.0.weight"
+    second = torch.load(two / "checkpoint.pt", weights_only=True)["average"]
+    mean = (3 * first[f"inner.{name}"] + second[f"inner.{name}"]) / 2
+    written = load_network(out / "pose2d.safetensors").inner.state_dict()[name]
+    assert torch.equal(written, mean.half().float())
+    assert json.loads((out / "pose2d.json").read_text())["training"]["mean_with_start"]
+    torch.save({"average": {"alien": torch.zeros(3)}}, other)
+    code, text = invoke(*common, "--folder", two, "--export", out, "--from", other)
+    assert code == 2
+    assert "other.pt holds none of the preset's network" in text
+
     grown = POSE_PRESET.replace("steps: 6", "steps: 1").replace(
         "width: 48", "width: 48, mixers: [1, 0]"
     )

@@ -43,7 +43,11 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads of this process."
 Start = Annotated[
     Path | None,
     # torchrun would take --start for an option of its own.
-    typer.Option("--from", help="A new run starts from these averaged weights (best.pt)."),
+    typer.Option(
+        "--from",
+        help="A new run starts from these averaged weights (best.pt); with --export, their mean "
+        "with the run's is written.",
+    ),
 ]
 Export = Annotated[
     Path | None,
@@ -78,8 +82,8 @@ def detector(
         _only_one(export, evaluate)
         if export is not None:
             network = fresh_detector(task.height, task.width)
-            _fill(network, folder)
-            _ship(network, folder, export, "detector", "light detector")
+            _fill(network, folder, start)
+            _ship(network, folder, export, "detector", "light detector", start is not None)
         elif evaluate is not None:
             _write(evaluate_detector(evaluate, _given(data), pictures, threads), report)
         else:
@@ -109,8 +113,8 @@ def pose2d(
         _only_one(export, evaluate)
         if export is not None:
             network = build("light_cpn", _options(task.network))
-            _fill(network, folder)
-            _ship(network, folder, export, "pose2d", "light CPN")
+            _fill(network, folder, start)
+            _ship(network, folder, export, "pose2d", "light CPN", start is not None)
         elif evaluate is not None:
             _write(evaluate_pose2d(evaluate, _given(data), crops, threads), report)
         else:
@@ -205,26 +209,49 @@ def _inner(average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name[len(start) :]: v for name, v in average.items() if name.startswith(start)}
 
 
-def _fill(network: EngineNetwork, folder: Path) -> None:
+def _fill(network: EngineNetwork, folder: Path, other: Path | None) -> None:
+    """Takes over a run's averaged weights, or their mean with other ones.
+
+    The mean of the weights before and after a fine-tuning can do better than either (WiSE-FT:
+    Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
+    """
     path = folder / "checkpoint.pt"
     if not path.exists():
         raise UserError(f"run: {path} not found; train first, or give the run with --folder")
     average = load_checkpoint(path).get("average")
     if not isinstance(average, dict):
         raise UserError(f"run: {path} is no checkpoint of this trainer; give another --folder")
+    if other is not None:
+        second = load_checkpoint(other).get("average")
+        sizes = {name: value.shape for name, value in average.items()}
+        if not isinstance(second, dict) or sizes != {
+            name: getattr(value, "shape", None) for name, value in second.items()
+        }:
+            raise _foreign(other)
+        average = {
+            name: (value + second[name]) / 2 if value.is_floating_point() else value
+            for name, value in average.items()
+        }
     fill(network, _inner(average), path)
 
 
-def _ship(network: EngineNetwork, folder: Path, target: Path, stem: str, name: str) -> None:
+def _ship(
+    network: EngineNetwork, folder: Path, target: Path, stem: str, name: str, mean: bool
+) -> None:
     content = load_checkpoint(folder / "checkpoint.pt")
     step = int(content["step"])
-    training = {
+    training: dict[str, object] = {
         "steps": step,
         "minutes": round(float(content["seconds"]) / 60, 1),
-        "validation": last_validation(
+        # A mean of two was never validated by the run.
+        "validation": {}
+        if mean
+        else last_validation(
             folder / "metrics.csv", step, lambda name: name not in _NOT_VALIDATION, digits=3
         ),
     }
+    if mean:
+        training["mean_with_start"] = True
     written = ship_network(network, target, stem, name=name, training=training)
     print(f"wrote {written} and the weights beside it (step {step})")
 
