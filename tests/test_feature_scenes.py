@@ -40,7 +40,8 @@ def test_the_pass_finds_the_joints_and_their_context(walker: FeatureScene) -> No
     assert not found[~there].any()
     assert found[there].mean() > 0.95
     pixels = np.linalg.norm(walker.keypoints[..., :2] - walker.truth, axis=-1) * WIDTH / 2
-    assert np.median(pixels[found]) < 0.6
+    # Discs of one colour are no Gaussian peaks: somewhere on them.
+    assert np.median(pixels[found]) < 1.2
     colours = np.abs(walker.context.astype(np.float32) - joint_colours()).max(-1)
     assert np.median(colours[found]) < 0.25
     assert np.abs(walker.offset_s[there]).max() <= 0.0151
@@ -70,7 +71,7 @@ def test_a_mirrored_scene_is_the_mirror_image(feature_pass: FeaturePass) -> None
     # Its pictures are mirrored too: the disc of a joint is where the other side's truth is.
     found = mirrored.keypoints[..., 2] > 0
     pixels = np.abs(mirrored.keypoints[..., :2] - plain.truth * flip).max(-1) * WIDTH / 2
-    assert np.median(pixels[found]) < 0.6
+    assert np.median(pixels[found]) < 1.2
 
 
 def test_scenes_come_back_as_they_were(walker: FeatureScene, tmp_path: Path) -> None:

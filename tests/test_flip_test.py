@@ -17,6 +17,7 @@ from engines.front_ends.yolo_cpn.operations import Floats, HeatReading, Operatio
 from engines.front_ends.yolo_cpn.regions import Region
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.model_files import SHIPPED_FOLDER
+from engines.networks.catalog import load_network
 from engines.pose_conversion import COCO_MIRROR, coco_to_h36m
 from engines.skeleton import MIRROR
 
@@ -62,10 +63,11 @@ def _mirrored(picture: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Re
 @pytest.mark.parametrize("kind", ["host", "torch"])
 def test_a_mirrored_person_is_seen_mirrored(kind: str, picture: npt.NDArray[np.uint8]) -> None:
     gaps = {}
+    width = load_network(SHIPPED_FOLDER / "pose2d.safetensors").info.inputs[0].shape[3]
     for flip in (False, True):
         places, confidence, _ = _joints(kind, picture, REGION, flip)
         other, other_confidence, _ = _joints(kind, *_mirrored(picture), flip)
-        other = other[list(MIRROR)] * np.array([-1, 1]) + np.array([144, 0])
+        other = other[list(MIRROR)] * np.array([-1, 1]) + np.array([width, 0])
         gaps[flip] = float(np.linalg.norm(places - other, axis=-1).max())
         if flip:
             assert np.allclose(confidence, other_confidence[list(MIRROR)], atol=0.02)
@@ -75,7 +77,8 @@ def test_a_mirrored_person_is_seen_mirrored(kind: str, picture: npt.NDArray[np.u
 
 def test_host_and_torch_agree(picture: npt.NDArray[np.uint8]) -> None:
     one, other = (_joints(kind, picture, REGION, True) for kind in ("host", "torch"))
-    assert np.abs(one[0] - other[0]).max() < 0.3
+    # A tenth of a heatmap's cell: OpenCV and torch do not cut quite the same crop.
+    assert np.abs(one[0] - other[0]).max() < 0.4
     assert np.abs(one[1] - other[1]).max() < 0.02
 
 
