@@ -82,8 +82,7 @@ def detector(
         _only_one(export, evaluate)
         if export is not None:
             network = fresh_detector(task.height, task.width)
-            _fill(network, folder, start)
-            _ship(network, folder, export, "detector", "light detector", start is not None)
+            _ship(network, folder, start, export, "detector", "light detector")
         elif evaluate is not None:
             _write(evaluate_detector(evaluate, _given(data), pictures, threads), report)
         else:
@@ -113,8 +112,7 @@ def pose2d(
         _only_one(export, evaluate)
         if export is not None:
             network = build("light_cpn", _options(task.network))
-            _fill(network, folder, start)
-            _ship(network, folder, export, "pose2d", "light CPN", start is not None)
+            _ship(network, folder, start, export, "pose2d", "light CPN")
         elif evaluate is not None:
             _write(evaluate_pose2d(evaluate, _given(data), crops, threads), report)
         else:
@@ -209,8 +207,10 @@ def _inner(average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name[len(start) :]: v for name, v in average.items() if name.startswith(start)}
 
 
-def _fill(network: EngineNetwork, folder: Path, other: Path | None) -> None:
-    """Takes over a run's averaged weights, or their mean with other ones.
+def _ship(
+    network: EngineNetwork, folder: Path, other: Path | None, target: Path, stem: str, name: str
+) -> None:
+    """Writes a run's averaged weights, or their mean with other ones.
 
     The mean of the weights before and after a fine-tuning can do better than either (WiSE-FT:
     Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
@@ -218,42 +218,39 @@ def _fill(network: EngineNetwork, folder: Path, other: Path | None) -> None:
     path = folder / "checkpoint.pt"
     if not path.exists():
         raise UserError(f"run: {path} not found; train first, or give the run with --folder")
-    average = load_checkpoint(path).get("average")
+    content = load_checkpoint(path)
+    average = content.get("average")
     if not isinstance(average, dict):
         raise UserError(f"run: {path} is no checkpoint of this trainer; give another --folder")
-    if other is not None:
-        second = load_checkpoint(other).get("average")
-        sizes = {name: value.shape for name, value in average.items()}
-        if not isinstance(second, dict) or sizes != {
-            name: getattr(value, "shape", None) for name, value in second.items()
-        }:
-            raise _foreign(other)
-        average = {
-            name: (value + second[name]) / 2 if value.is_floating_point() else value
-            for name, value in average.items()
-        }
-    fill(network, _inner(average), path)
-
-
-def _ship(
-    network: EngineNetwork, folder: Path, target: Path, stem: str, name: str, mean: bool
-) -> None:
-    content = load_checkpoint(folder / "checkpoint.pt")
     step = int(content["step"])
     training: dict[str, object] = {
         "steps": step,
         "minutes": round(float(content["seconds"]) / 60, 1),
-        # A mean of two was never validated by the run.
-        "validation": {}
-        if mean
-        else last_validation(
-            folder / "metrics.csv", step, lambda name: name not in _NOT_VALIDATION, digits=3
-        ),
     }
-    if mean:
-        training["mean_with_start"] = True
+    if other is None:
+        training["validation"] = last_validation(
+            folder / "metrics.csv", step, lambda name: name not in _NOT_VALIDATION, digits=3
+        )
+    else:
+        average = _mean(average, other)
+        # A mean of two was never validated by the run.
+        training |= {"validation": {}, "mean_with_start": True}
+    fill(network, _inner(average), path)
     written = ship_network(network, target, stem, name=name, training=training)
     print(f"wrote {written} and the weights beside it (step {step})")
+
+
+def _mean(average: Mapping[str, torch.Tensor], other: Path) -> dict[str, torch.Tensor]:
+    second = load_checkpoint(other).get("average")
+    sizes = {name: value.shape for name, value in average.items()}
+    if not isinstance(second, dict) or sizes != {
+        name: getattr(value, "shape", None) for name, value in second.items()
+    }:
+        raise _foreign(other)
+    return {
+        name: (value + second[name]) / 2 if value.is_floating_point() else value
+        for name, value in average.items()
+    }
 
 
 def _write(result: Any, report: Path | None) -> None:

@@ -161,15 +161,14 @@ def _parabola(flat: Floats, best: np.ndarray, rows: int, columns: int, peak: flo
 
 
 def _blurred(heatmaps: Floats, blur: Blur) -> Floats:
-    kernel = blur.kernel()
+    size = (blur.size, blur.size)
     border = cv2.BORDER_REPLICATE if blur.edge_goes_on else cv2.BORDER_CONSTANT
     blurred = np.empty_like(heatmaps)
     for maps, smooth in zip(heatmaps, blurred, strict=True):
         # A crop's maps at a time, as channels, of which OpenCV takes 512 at most.
         stacked = np.ascontiguousarray(maps.transpose(1, 2, 0))
-        smooth[:] = cv2.sepFilter2D(stacked, -1, kernel, kernel, borderType=border).transpose(
-            2, 0, 1
-        )
+        found = cv2.GaussianBlur(stacked, size, blur.sigma, borderType=border)
+        smooth[:] = found.transpose(2, 0, 1)
     return blurred
 
 

@@ -40,12 +40,6 @@ class Blur:
     sigma: float
     edge_goes_on: bool
 
-    def kernel(self) -> Floats:
-        """(size,) weights that add up to 1."""
-        offsets = np.arange(self.size) - self.size // 2
-        weights = np.exp(-(offsets**2) / (2 * self.sigma**2))
-        return np.asarray(weights / weights.sum(), np.float32)
-
 
 BLURS: Final[dict[Decoding, Blur]] = {
     # OpenCV's rule for the width of a Gaussian of 21 cells, as CPN's authors have it.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,7 +48,10 @@ class TensorOperations:
         self._mean = torch.tensor(CPN_MEAN, device=self._device).reshape(3, 1, 1)
         # The kernels lie on the device from the start: a copy in every set would wait for it.
         self._kernels = {
-            blur: torch.from_numpy(blur.kernel()).to(self._device) for blur in BLURS.values()
+            blur: torch.from_numpy(
+                cv2.getGaussianKernel(blur.size, blur.sigma, cv2.CV_32F)[:, 0]
+            ).to(self._device)
+            for blur in BLURS.values()
         }
 
     def take(self, images: Sequence[Image | None]) -> None:
