@@ -8,7 +8,7 @@ float hash3(ivec3 p) {
     return float(h >> 8) / 16777216.0;
 }
 float hash2(ivec2 p, float seed) { return hash3(ivec3(p, int(seed))); }
-float noise3(vec3 p) {
+float value_noise(vec3 p) {
     ivec3 i = ivec3(floor(p));
     vec3 f = fract(p);
     f = f * f * (3.0 - 2.0 * f);
@@ -20,7 +20,7 @@ float noise3(vec3 p) {
 }
 float fbm(vec3 p) {
     float sum = 0.0, weight = 0.5;
-    for (int i = 0; i < 4; ++i) { sum += weight * noise3(p); p = p * 2.03 + 17.1; weight *= 0.5; }
+    for (int i = 0; i < 4; ++i) { sum += weight * value_noise(p); p = p * 2.03 + 17.1; weight *= 0.5; }
     return sum / 0.9375;
 }
 // Value noise that repeats after `period` cells, for textures that tile.

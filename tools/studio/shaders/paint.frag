@@ -28,7 +28,7 @@ float blob(vec2 p, vec2 centre, vec2 radii, float softness) {
 }
 
 vec3 weave(vec3 c, vec2 p) {
-    float thread = noise3(vec3(p * vec2(900.0, 260.0), seed)) + noise3(vec3(p * vec2(260.0, 900.0), seed + 3.0)) - 1.0;
+    float thread = value_noise(vec3(p * vec2(900.0, 260.0), seed)) + value_noise(vec3(p * vec2(260.0, 900.0), seed + 3.0)) - 1.0;
     float cloud = fbm(vec3(p * 7.0, seed + 9.0)) - 0.5;
     return c * (1.0 + 0.10 * thread + 0.22 * cloud);
 }
@@ -59,12 +59,12 @@ vec3 fabric(int which, vec2 p) {
         float twill = fract((p.x + p.y) * 420.0);
         float worn = smoothstep(0.2, 0.9, -normal.y) * (0.4 + 0.6 * fbm(vec3(p * 9.0, seed)));
         c = mix(a, b, 0.18 + 0.35 * worn) * (0.92 + 0.16 * twill);
-        c *= 0.85 + 0.3 * noise3(vec3(p * vec2(700.0, 60.0), seed));
+        c *= 0.85 + 0.3 * value_noise(vec3(p * vec2(700.0, 60.0), seed));
     } else if (pattern == 7) {              // print on the chest
         vec2 w = vec2(rest.x, rest.z - 0.755 * stature) / (0.085 * stature / 1.75 * 1.6);
         float on = step(0.0, -normal.y) * (length(w) < 1.0 ? 1.0 : 0.0);
         float ring = soft(0.78, 0.02, length(w));
-        float motif = soft(0.5, 0.03, noise3(vec3(w * 2.6 + seed, seed)));
+        float motif = soft(0.5, 0.03, value_noise(vec3(w * 2.6 + seed, seed)));
         c = mix(a, mix(mix(b, d, motif), b, ring), on);
     } else if (pattern == 8) {              // two blocks of colour
         float z = rest.z / stature + 0.0 * q.x;
@@ -111,7 +111,7 @@ vec3 paint_body(vec3 c) {
     c = mix(c, skin * vec3(0.92, 0.70, 0.64), 0.35 * knee * front);
     c *= 1.0 - 0.25 * front * ridge(t.y - 0.264, 0.004) * (1.0 - step(0.14, t.x));
     c *= 1.0 - 0.30 * back * ridge(t.y - 0.283, 0.004) * (1.0 - step(0.14, t.x));
-    float grain = smoothstep(0.30, 0.75, noise3(rest * vec3(380.0, 380.0, 160.0) + seed));
+    float grain = smoothstep(0.30, 0.75, value_noise(rest * vec3(380.0, 380.0, 160.0) + seed));
     float hairy = chest * max(blob(t, vec2(0.0, 0.738), vec2(0.085, 0.042), 0.6),
                               0.8 * ridge(t.x, 0.010) * within(0.560, 0.720, 0.02, t.y));
     hairy = max(hairy, 0.5 * within(0.04, 0.40, 0.03, t.y) * step(t.x, 0.14));
@@ -122,7 +122,7 @@ vec4 paint_skin() {
     float u = stature / 1.75;
     vec3 c = skin;
     float n = fbm(rest * 22.0 + seed) - 0.5;
-    float fine = noise3(rest * 340.0 + seed) - 0.5;
+    float fine = value_noise(rest * 340.0 + seed) - 0.5;
     c *= 1.0 + 0.22 * n + 0.07 * fine;
     vec3 flush = skin * vec3(1.06, 0.80, 0.76);
     vec2 face = rest.xz;
@@ -140,7 +140,7 @@ vec4 paint_skin() {
     float along = (side.x - 0.008 * u) / (0.046 * u);
     float arch = eye.y + u * (0.0200 + 0.0085 * sin(clip_unit(along) * 2.3) - 0.003 * along);
     float thick = u * mix(0.0052, 0.0022, clip_unit(along));
-    float hairs = 0.75 + 0.5 * (noise3(vec3(rest.x * 900.0, rest.z * 300.0, seed)) - 0.5);
+    float hairs = 0.75 + 0.5 * (value_noise(vec3(rest.x * 900.0, rest.z * 300.0, seed)) - 0.5);
     float on = step(0.0, along) * step(along, 1.0) * (1.0 - smoothstep(thick * 0.6, thick * 1.3, abs(side.y - arch)));
     c = mix(c, brow, front * on * hairs);
     // Mouth: two lips and the dark line between them.
@@ -157,13 +157,13 @@ vec4 paint_skin() {
     float jaw = smoothstep(left_eye.z - 0.048 * u, left_eye.z - 0.075 * u, rest.z)
               * smoothstep(left_eye.z - 0.165 * u, left_eye.z - 0.125 * u, rest.z)
               * smoothstep(0.055 * u, 0.015 * u, rest.y - left_eye.y);
-    float grain = 0.6 + 0.8 * noise3(rest * 700.0);
+    float grain = 0.6 + 0.8 * value_noise(rest * 700.0);
     c = mix(c, hair * 0.6 + skin * 0.15, stubble * jaw * (1.0 - 0.8 * lip * front) * grain * step(-0.2, -normal.y + 0.3));
     // The scalp under the hair takes its colour.
     vec3 d = (rest - (crown + vec3(0.0, 0.018, -0.085) * u)) / (vec3(0.085, 0.105, 0.093) * u);
     float hairline = smoothstep(left_eye.z + 0.066 * u, left_eye.z + 0.086 * u, rest.z + 0.55 * max(0.0, rest.y - left_eye.y - 0.045 * u));
     float head = step(left_eye.z - 0.07 * u, rest.z) * hairline;
-    c = mix(c, hair * (0.75 + 0.5 * noise3(rest * vec3(420.0, 420.0, 90.0))), scalp * head * step(length(d), 2.0));
+    c = mix(c, hair * (0.75 + 0.5 * value_noise(rest * vec3(420.0, 420.0, 90.0))), scalp * head * step(length(d), 2.0));
     c = paint_body(c);
     // Bathing clothes, for those who wear nothing else.
     float z = rest.z / stature, middle = step(abs(rest.x), 0.14 * stature);
@@ -192,7 +192,7 @@ vec3 tailored(vec3 c, int which) {
             c = mix(c, ink, front * step(max(abs(w.x), abs(w.y)), 1.0));
         } else if (closure == 4.0) {
             vec2 w = vec2(x, (z - 0.735) * 1.75) / vec2(0.11, 0.10);
-            float motif = soft(0.5, 0.03, noise3(vec3(w * 2.2 + seed, seed + 5.0)));
+            float motif = soft(0.5, 0.03, value_noise(vec3(w * 2.2 + seed, seed + 5.0)));
             c = mix(c, ink, back * motif * step(max(abs(w.x), abs(w.y)), 1.0));
         }
     } else if (which == 1 && pockets == 1.0) {
@@ -208,7 +208,7 @@ vec4 paint_eye() {
     vec3 centre = rest.x > 0.0 ? left_eye : right_eye;
     float r = length(rest.xz - centre.xz) / (0.0145 * stature / 1.75);
     vec3 white = vec3(0.86, 0.84, 0.82) * (1.0 - 0.1 * smoothstep(0.5, 1.0, r));
-    float rays = 0.8 + 0.4 * noise3(vec3(atan(rest.z - centre.z, rest.x - centre.x) * 9.0, r * 4.0, seed));
+    float rays = 0.8 + 0.4 * value_noise(vec3(atan(rest.z - centre.z, rest.x - centre.x) * 9.0, r * 4.0, seed));
     vec3 c = mix(iris * rays, white, smoothstep(0.40, 0.46, r));
     c = mix(iris * 0.35, c, smoothstep(0.0, 0.06, abs(r - 0.42)));
     c = mix(vec3(0.012), c, smoothstep(0.17, 0.21, r));
@@ -235,7 +235,7 @@ void main() {
         c = mix(c, sole, 0.8 * lace * smoothstep(0.055, 0.065, rest.z) * step(normal.y, -0.1));
         result = vec4(c, 0.18);
     } else if (kind == 4) {
-        float strand = noise3(vec3(rest.x * 330.0, rest.y * 330.0, rest.z * 40.0) + seed);
+        float strand = value_noise(vec3(rest.x * 330.0, rest.y * 330.0, rest.z * 40.0) + seed);
         float lock = fbm(vec3(rest.x * 60.0, rest.y * 60.0, rest.z * 14.0) + seed);
         result = vec4(hair * (0.45 + 0.5 * strand + 0.6 * lock), 0.22);
     } else {
