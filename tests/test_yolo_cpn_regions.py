@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,7 +55,8 @@ def test_host_and_torch_cut_the_same_crop(region: Region) -> None:
     host.take([image])
     device.take([image])
     one = host._batch(pose, patches, (0.2, 0.4, 0.6))
-    other = device._batch(pose, patches, (0.2, 0.4, 0.6)).numpy()
+    fill = torch.tensor((0.2, 0.4, 0.6)).reshape(3, 1, 1)
+    other = device._batch(pose, patches, fill).numpy()
     difference = np.abs(one - other)
     # OpenCV samples on a grid of 1/32 pixel and rounds to bytes.
     assert difference.mean() < 0.004

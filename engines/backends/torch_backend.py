@@ -1,4 +1,4 @@
-"""Plain torch: slower than the others, but it runs every network file as it is."""
+"""Plain torch: it runs every network file as it is, without an export or a build."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engines.backends.base import Array, TensorSpec
+from engines.backends.cuda_graphs import CudaGraphs
 from engines.backends.validation import (
     check_inputs,
     check_tensors,
@@ -22,15 +23,17 @@ from engines.networks.engine_network import EngineNetwork, Port
 
 
 class TorchBackend:
-    """Runs a module of the catalogue eagerly.
+    """Runs a module of the catalogue: eagerly on the CPU, as CUDA graphs on a GPU.
 
     Args:
-        network: with its weights, in evaluation mode.
+        network: with its weights; it moves to the device and into the precision asked for.
         threads: CPU threads of torch in this process; None takes the cores of this process.
         device: ``cpu`` or ``cuda:0``.
         half: half precision inside (on a GPU only).
         channels_last: lay pictures out with the channels last, which convolutions prefer; off, it
             is the plain network, to compare with.
+        graphs: on a GPU, record what the network does for each shape of inputs and replay it; off,
+            every operation is launched by itself.
 
     Raises:
         ValueError: half precision on the CPU.
@@ -43,6 +46,7 @@ class TorchBackend:
         device: str = "cpu",
         half: bool = False,
         channels_last: bool = True,
+        graphs: bool = True,
     ) -> None:
         if half and device == "cpu":
             raise ValueError("half precision needs a GPU")
@@ -52,8 +56,15 @@ class TorchBackend:
         module: Any = network.eval()
         layout = torch.channels_last if channels_last else torch.preserve_format
         self._network: EngineNetwork = module.to(device, memory_format=layout)
+        if half:
+            # What autocast would make of them in every run, made once.
+            for layer in network.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    layer.half()
         self._device = device
         self._half = half
+        name = network.info.network
+        self._graphs = CudaGraphs(self._forward, name) if graphs and device != "cpu" else None
         info = network.info
         self._inputs = tuple(_spec(port) for port in info.inputs)
         self._outputs = tuple(_spec(port) for port in info.outputs)
@@ -76,8 +87,9 @@ class TorchBackend:
 
     @property
     def provider(self) -> str:
-        """Engine, version, device and precision in one line."""
-        return self._provider
+        """Engine, version, device and precision in one line; and CUDA graphs once in use."""
+        replays = self._graphs is not None and self._graphs.in_use
+        return f"{self._provider}, CUDA graphs" if replays else self._provider
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -123,12 +135,8 @@ class TorchBackend:
         """
         check_tensors(self._inputs, inputs, self._device)
         ordered = [inputs[spec.name] for spec in self._inputs]
-        with torch.autocast("cuda", torch.float16, enabled=self._half):
-            results = self._network(*ordered)
-        return {
-            spec.name: value.float().contiguous()
-            for spec, value in zip(self._outputs, results, strict=True)
-        }
+        results = self._forward(*ordered) if self._graphs is None else self._graphs(*ordered)
+        return {spec.name: value for spec, value in zip(self._outputs, results, strict=True)}
 
     def warm_up(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Runs once on zeros of the given shapes."""
@@ -136,9 +144,17 @@ class TorchBackend:
 
     def close(self) -> None:
         """Frees the network's memory on the GPU."""
+        if self._graphs is not None:
+            self._graphs.close()
         if self._device != "cpu":
             self._network.to("cpu")
             torch.cuda.empty_cache()
+
+    def _forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        # A graph would go on reading what autocast's cache has long let go of.
+        with torch.autocast("cuda", torch.float16, enabled=self._half, cache_enabled=False):
+            results = self._network(*inputs)
+        return tuple(value.float().contiguous() for value in results)
 
 
 def _spec(port: Port) -> TensorSpec:

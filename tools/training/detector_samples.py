@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -139,8 +140,10 @@ class PictureSource:
         shapes, odds = zip(*_SHAPES, strict=True)
         shape = float(rng.choice(shapes, p=odds)) * math.exp(rng.normal(0, 0.05))
         shown = _part_shown(stored.shape[0], stored.shape[1], shape, boxes, rng, variety.least_zoom)
-        sample = _letterboxed(stored, shown, boxes, asked, height, width, rng.random() < 0.5)
-        return sample._replace(picture=_varied_inside(sample.picture, rng, variety.look))
+        return _letterboxed(
+            *(stored, shown, boxes, asked, height, width, rng.random() < 0.5),
+            lambda inner: vary_look(inner, rng, variety.look),
+        )
 
 
 def people_of(scene: Scene, index: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -204,7 +207,9 @@ def _letterboxed(
     height: int,
     width: int,
     flipped: bool,
+    look: Callable[[Picture], Picture] | None = None,
 ) -> DetectorSample:
+    """Lays a part of a picture into the input; ``look`` changes it, but not the bars beside it."""
     part = shown[2:] - shown[:2]
     scale = min(width / part[0], height / part[1])
     size = part * scale
@@ -229,8 +234,9 @@ def _letterboxed(
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-    picture = np.empty((height, width, 3), np.uint8)
-    picture[:] = _FILL
+    if look is not None:
+        inner = look(cast(Picture, inner))
+    picture = np.full((height, width, 3), _FILL, np.uint8)
     picture[top : top + down, left : left + across] = inner[:, ::-1] if flipped else inner
     placed = (boxes.reshape(-1, 2, 2) - shown[:2]) / step
     limit = np.array((across, down))
@@ -247,13 +253,3 @@ def _letterboxed(
     rows_out[: len(chosen)] = (kept[chosen] + (left, top)).reshape(-1, 4)
     kinds[: len(chosen)] = np.where(good[chosen], PERSON, IGNORED)
     return DetectorSample(picture, rows_out, kinds)
-
-
-def _varied_inside(picture: Picture, rng: np.random.Generator, look: float) -> Picture:
-    """Varies the look of the picture but not of the letterbox's bars."""
-    varied = vary_look(picture, rng, look)
-    bars = (picture == np.array(_FILL).astype(np.uint8)).all(-1)
-    rows, columns = bars.all(1), bars.all(0)
-    varied[rows] = picture[rows]
-    varied[:, columns] = picture[:, columns]
-    return varied

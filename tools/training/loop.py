@@ -231,7 +231,7 @@ class Trainer:
         )
         self._agree()
         leads = parallel.rank() == 0
-        sums: dict[str, float] = {}
+        sums: dict[str, Tensor] = {}  # on the device: to read one is to wait for all of a step
         since = 0
         saved = time.monotonic()
         progress = Progress(*columns, refresh_per_second=1, disable=not leads)
@@ -242,7 +242,7 @@ class Trainer:
                 began = time.monotonic()
                 scalars = self.step()
                 for name, value in scalars.items():
-                    sums[name] = sums.get(name, 0.0) + float(value)
+                    sums[name] = sums[name] + value if name in sums else value
                 since += 1
                 self.state.seconds += time.monotonic() - began
                 # The first process decides for all, or one would wait for the others for ever.
@@ -251,7 +251,7 @@ class Trainer:
                 done = self.progress() >= 1.0
                 if leads and (self.state.step % self.config.validate_every == 0 or done):
                     began = time.monotonic()
-                    means = {name: total / since for name, total in sums.items()}
+                    means = {name: float(total) / since for name, total in sums.items()}
                     row = {**means, **self.validate()}
                     self.state.seconds += time.monotonic() - began
                     self._log(row)
@@ -262,7 +262,7 @@ class Trainer:
                     self.save()
                     saved = time.monotonic()
                 if since and self.state.step % 10 == 0:
-                    note = f"step {self.state.step} loss {sums['loss'] / since:.4f}"
+                    note = f"step {self.state.step} loss {float(sums['loss']) / since:.4f}"
                     bar.update(job, completed=round(1000 * self.progress()), note=note)
                 if stopped:
                     bar.console.print(f"stopped at step {self.state.step}; run again to go on")

@@ -165,6 +165,7 @@ def _train(
     parallel.join()
     try:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.benchmark = True  # every batch is as large as the one before
         trainer = Trainer(make(device), loop, folder, device)
         resumed = trainer.resume()
         if parallel.rank() == 0 and resumed:

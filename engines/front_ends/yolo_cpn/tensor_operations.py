@@ -45,8 +45,9 @@ class TensorOperations:
         self._device = torch.device(device)
         self._staging: dict[int, Tensor] = {}
         self._pictures: list[Tensor | None] = []
+        # Constants lie on the device from the start: a copy in every set would wait for it.
         self._mean = torch.tensor(CPN_MEAN, device=self._device).reshape(3, 1, 1)
-        # The kernels lie on the device from the start: a copy in every set would wait for it.
+        self._bars = torch.tensor(LETTERBOX_FILL, device=self._device).reshape(3, 1, 1)
         self._kernels = {
             blur: torch.from_numpy(
                 cv2.getGaussianKernel(blur.size, blur.sigma, cv2.CV_32F)[:, 0]
@@ -64,7 +65,7 @@ class TensorOperations:
     @torch.inference_mode()
     def detect(self, backend: DescribedBackend, patches: Sequence[Patch]) -> tuple[Floats, Floats]:
         """Letterboxes, detects, and picks the surest boxes."""
-        outputs = backend.run_tensors({"images": self._batch(backend, patches, LETTERBOX_FILL)})
+        outputs = backend.run_tensors({"images": self._batch(backend, patches, self._bars)})
         scores, order = outputs["scores"].topk(min(TOP, outputs["scores"].shape[1]), dim=1)
         boxes = outputs["boxes"].gather(1, order[..., None].expand(-1, -1, 4))
         down = torch.cat((boxes, scores[..., None]), 2).cpu().numpy()
@@ -75,7 +76,7 @@ class TensorOperations:
         self, backend: DescribedBackend, patches: Sequence[Patch], reading: HeatReading
     ) -> PoseAnswer:
         """Crops, runs the pose network and reads its heatmaps."""
-        batch = self._batch(backend, patches, CPN_MEAN) - self._mean
+        batch = self._batch(backend, patches, self._mean) - self._mean
         mirrored: Tensor | None = None
         if reading.partners is not None:
             # First, and copied: the next run may write to the same memory.
@@ -102,7 +103,7 @@ class TensorOperations:
     @torch.inference_mode()
     def sample_here(self, answer: PoseAnswer, places: Tensor, height: int, width: int) -> Tensor:
         """The same as ``sample``, from and to tensors on the device."""
-        grid = places / torch.tensor([width, height], device=self._device) * 2 - 1
+        grid = torch.stack((places[..., 0] / width, places[..., 1] / height), -1) * 2 - 1
         sampled = functional.grid_sample(
             cast(Tensor, answer.features), grid[:, None], padding_mode="border", align_corners=False
         )
@@ -134,8 +135,8 @@ class TensorOperations:
             shift = 0.25 * towards / towards.norm(dim=2, keepdim=True).clamp(min=1e-3)
         else:
             shift = _parabola(searched, best, rows, columns, peak)
-        limit = torch.tensor([columns - 1.0, rows - 1.0], device=heatmaps.device)
-        places = (_cells(best, columns) + shift).clamp(min=0).minimum(limit)
+        x, y = (_cells(best, columns) + shift).unbind(2)
+        places = torch.stack((x.clamp(0, columns - 1), y.clamp(0, rows - 1)), 2)
         return torch.cat((places, (flat.gather(2, best) / peak).clamp(0, 1)), 2)
 
     def _upload(self, view: int, image: Image) -> Tensor:
@@ -150,17 +151,25 @@ class TensorOperations:
         np.copyto(staging.numpy(), image)
         return staging.to(self._device, non_blocking=True)
 
-    def _batch(
-        self, backend: DescribedBackend, patches: Sequence[Patch], fill: tuple[float, float, float]
-    ) -> Tensor:
+    def _batch(self, backend: DescribedBackend, patches: Sequence[Patch], fill: Tensor) -> Tensor:
         height, width = (int(size or 0) for size in backend.inputs[0].shape[2:])
-        batch = torch.empty((len(patches), 3, height, width), device=self._device)
-        colour = torch.tensor(fill, device=self._device).reshape(3, 1, 1)
+        alike: dict[tuple[torch.Size, int], list[int]] = {}
         for place, patch in enumerate(patches):
             picture = self._pictures[patch.view]
             assert picture is not None
-            batch[place] = _cut(picture, patch.region, height, width, colour)
-        return batch
+            key = (picture.shape, reduction(patch.region, height, width))
+            alike.setdefault(key, []).append(place)
+        parts: list[Tensor] = []
+        for (_, factor), places in alike.items():
+            pictures = torch.stack(
+                [cast(Tensor, self._pictures[patches[place].view]) for place in places]
+            )
+            regions = [patches[place].region for place in places]
+            parts.append(_cut(pictures, regions, factor, height, width, fill))
+        if len(parts) == 1:
+            return parts[0]
+        order = [place for places in alike.values() for place in places]
+        return torch.cat(parts)[np.argsort(order).tolist()]
 
     def _blurred(self, heatmaps: Tensor, blur: Blur) -> Tensor:
         rows, columns = heatmaps.shape[2:]
@@ -173,22 +182,30 @@ class TensorOperations:
         return maps.reshape(heatmaps.shape)
 
 
-def _cut(picture: Tensor, region: Region, height: int, width: int, colour: Tensor) -> Tensor:
-    """The region of a (H, W, 3) BGR byte picture as (3, height, width) RGB 0…1."""
-    factor = reduction(region, height, width)
-    rgb = picture.permute(2, 0, 1).flip(0).float() / 255
+def _cut(
+    pictures: Tensor,
+    regions: Sequence[Region],
+    factor: int,
+    height: int,
+    width: int,
+    colour: Tensor,
+) -> Tensor:
+    """A region of each (N, H, W, 3) BGR byte picture as (N, 3, height, width) RGB 0…1."""
+    rgb = pictures.permute(0, 3, 1, 2).flip(1).float() / 255
     if factor > 1:
         rgb = functional.avg_pool2d(rgb, factor)
-    rows, columns = rgb.shape[1:]
-    x = region.left + (torch.arange(width, device=rgb.device) + 0.5) * (region.width / width)
-    y = region.top + (torch.arange(height, device=rgb.device) + 0.5) * (region.height / height)
-    grid_y, grid_x = torch.meshgrid(
-        y / (factor * rows) * 2 - 1, x / (factor * columns) * 2 - 1, indexing="ij"
+    rows, columns = rgb.shape[2:]
+    sides = np.array([(r.left, r.top, r.width, r.height) for r in regions], np.float32)
+    left, top, across, down = (
+        torch.from_numpy(sides).to(rgb.device, non_blocking=True)[..., None].unbind(1)
     )
-    grid = torch.stack((grid_x, grid_y), -1)[None]
+    x = left + (torch.arange(width, device=rgb.device) + 0.5) * (across / width)
+    y = top + (torch.arange(height, device=rgb.device) + 0.5) * (down / height)
+    x, y = x / (factor * columns) * 2 - 1, y / (factor * rows) * 2 - 1
+    shape = (len(regions), height, width)
+    grid = torch.stack((x[:, None].expand(shape), y[..., None].expand(shape)), -1)
     # Sampled as differences from the fill colour, so that "nothing" outside is that colour.
-    cut = functional.grid_sample((rgb - colour)[None], grid, align_corners=False)
-    return cut[0] + colour
+    return functional.grid_sample(rgb - colour, grid, align_corners=False) + colour
 
 
 def _cells(index: Tensor, columns: int) -> Tensor:
