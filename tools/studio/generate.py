@@ -128,7 +128,11 @@ def _work(order: Order, seeds: list[int]) -> None:
         renderer = Renderer(*PICTURE_SIZES[order.kind], samples=0, shadow=512, texture=256)
         takes = read_takes(order.mocap, order.split)
         studio = Studio(Assets(order.assets), takes, renderer, order.split)
+        parent = multiprocessing.parent_process()
         for seed in seeds:
+            # A caller that was killed could not end this process: nobody waits for its scenes.
+            if parent is not None and not parent.is_alive():
+                return
             write_scene(_MAKERS[order.sort](studio, seed), order.path(seed))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
