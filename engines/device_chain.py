@@ -27,7 +27,7 @@ from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.pose_conversion import coco_to_h36m
 from engines.skeleton import JOINT_COUNT
 
-_SCORE, _OVERLAP = 0.3, 0.45
+_SCORE, _OVERLAP = 0.3, 0.6
 
 
 @dataclass(frozen=True, slots=True)

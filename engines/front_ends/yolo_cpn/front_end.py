@@ -32,7 +32,8 @@ class YoloCpnSettings:
 
     Attributes:
         score: least score of a detection.
-        overlap: detections that overlap more than this are one person.
+        overlap: detections that overlap more than this are one person; of two people who stand
+            close, half the visible boxes may be shared.
         confidence: mean joint confidence below which a track is lost.
         context: features sampled at each joint (for the rig-agnostic lifter), the mean over the
             crop for every joint (as DSVTformer's authors do), or none.
@@ -42,7 +43,7 @@ class YoloCpnSettings:
     """
 
     score: float = 0.3
-    overlap: float = 0.45
+    overlap: float = 0.6
     confidence: float = 0.2
     context: ContextKind = "sampled"
     track: TrackSettings = field(default_factory=lambda: TrackSettings(check_every=30))
