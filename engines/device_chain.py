@@ -2,7 +2,8 @@
 
 Pictures go up once; letterbox, crops, networks, decoding, context and the window of the last
 frames stay there. What comes down is boxes, 2D joints and the 3D answer. It is how the three
-networks are measured together; the same code runs on ``cpu`` in tests.
+networks are measured together; the same code runs on ``cpu`` in tests. On a CPU the steps around
+the networks can be those that the live front end takes there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from engines.backends.base import DescribedBackend
 from engines.errors import UserError
 from engines.front_ends.base import Image
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
-from engines.front_ends.yolo_cpn.operations import Floats, Patch
+from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch, PoseAnswer
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
@@ -54,6 +55,7 @@ class DeviceChain:
         pose: finds joints in crops, and gives features.
         lifter: the authors' DSVTformer, or the rig-agnostic lifter with or without context.
         views: number of views.
+        operations: the steps around the networks; None takes those in torch, on the device.
 
     Raises:
         UserError: a back end runs the wrong kind of network, or they are on different devices.
@@ -65,12 +67,13 @@ class DeviceChain:
         pose: DescribedBackend,
         lifter: DescribedBackend,
         views: int,
+        operations: Operations | None = None,
     ) -> None:
         if len({backend.device for backend in (detector, pose, lifter)}) != 1:
             raise UserError("detector, pose network and lifter must run on the same device")
         check_kind(lifter, "lifter")
         self._device = torch.device(pose.device)
-        self._operations = TensorOperations(pose.device)
+        self._operations = TensorOperations(pose.device) if operations is None else operations
         self._people = PersonFinder(detector, self._operations, _SCORE, _OVERLAP)
         self._pose, self._lifter = pose, lifter
         self._facts = pose_facts(pose)
@@ -105,18 +108,26 @@ class DeviceChain:
         joints = np.concatenate((answer.places, answer.confidence[..., None]), 2)
         if facts.coco:
             joints = coco_to_h36m(joints)
-        context = (
-            self._operations.pool_here(answer)
-            if self._authors
-            else self._operations.sample_here(
-                answer, torch.from_numpy(joints[..., :2]).to(self._device), *self._size
-            )
-        )
+        context = self._context_of(answer, joints[..., :2])
         keypoints = joints.copy()
         for index, patch in enumerate(patches):
             keypoints[index, :, :2] = patch.region.to_picture(joints[index, :, :2], *self._size)
         self._push(torch.from_numpy(_half_widths(keypoints, images)).to(self._device), context)
         return ChainAnswer(keypoints, self._lift())
+
+    def _context_of(self, answer: PoseAnswer, places: Floats) -> Tensor:
+        """(V, C) of each crop for the authors' lifter, (V, 17, C) at the joints for ours."""
+        operations = self._operations
+        if not isinstance(operations, TensorOperations):
+            return torch.from_numpy(
+                operations.pool(answer)
+                if self._authors
+                else operations.sample(answer, places, *self._size)
+            )
+        if self._authors:
+            return operations.pool_here(answer)
+        there = torch.from_numpy(places).to(self._device)
+        return operations.sample_here(answer, there, *self._size)
 
     def _push(self, keypoints: Tensor, context: Tensor) -> None:
         """Moves the window on by one frame; the first frame fills all of it."""

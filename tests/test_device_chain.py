@@ -11,6 +11,7 @@ from engines.device_chain import DeviceChain
 from engines.errors import UserError
 from engines.front_ends.tracking import TrackSettings
 from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd, YoloCpnSettings
+from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.networks.catalog import build
 from engines.networks.engine_network import EngineNetwork
 from exported import make
@@ -80,6 +81,28 @@ def test_the_rig_lifter_gets_what_the_host_would_give_it(kind: str) -> None:
         with torch.no_grad():
             expected = lifter(*inputs)[0][0, :, 0].numpy()
         np.testing.assert_allclose(answer.joints, expected - expected[:, :1], atol=1e-4)
+
+
+def test_the_chain_is_the_same_with_the_steps_of_the_host() -> None:
+    chains = [
+        DeviceChain(
+            TorchBackend(marker_detector(), 1),
+            TorchBackend(marker_pose_network(), 1),
+            TorchBackend(_lifter("rig, context"), 1),
+            VIEWS,
+            operations,
+        )
+        for operations in (None, HostOperations())
+    ]
+    for images in _sets(3):
+        one, other = (chain.process(images) for chain in chains)
+        gap = np.abs(one.keypoints[..., :2] - other.keypoints[..., :2])
+        assert np.median(gap) < 1
+    for name in ("_keypoints", "_context"):
+        window, its = (getattr(chain, name) for chain in chains)
+        assert window.shape == its.shape
+    colours, its = (chain._context for chain in chains)
+    assert float((colours - its).abs().median()) < 0.02
 
 
 def test_the_authors_lifter_gets_pooled_context() -> None:

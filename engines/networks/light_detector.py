@@ -26,7 +26,8 @@ _EXPANSION: Final = 3
 def light_detector_cfg(height: int = 320, width: int = 320) -> str:
     """The cfg text of the light detector.
 
-    The same weights serve inputs of several sizes: the anchors grow with the input.
+    The anchors grow with the input. The same weights do better on one of another size with anchors
+    as large in pixels as before.
 
     Args:
         height: of the input in pixels, a multiple of 32.

@@ -21,6 +21,7 @@ from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_p
 from engines.backends.torch_backend import TorchBackend
 from engines.backends.validation import default_threads
 from engines.device_chain import DeviceChain
+from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from tools.bench.engine_candidates import exports
 from tools.bench.sample_networks import make_sample
 
@@ -55,7 +56,9 @@ def measure(
         precision: ``fp16`` or ``fp32``, on a GPU.
     """
     backends = [_open(name, precision) for name in names]
-    chain = DeviceChain(backends[0], backends[1], backends[2], 4)
+    # As the live front end takes them: in torch on a GPU, with OpenCV on the host.
+    operations = HostOperations() if backends[0].device == "cpu" else None
+    chain = DeviceChain(backends[0], backends[1], backends[2], 4, operations)
     generator = np.random.default_rng(0)
     pictures = [
         [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(4)]
