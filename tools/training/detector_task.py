@@ -47,7 +47,6 @@ class DetectorTaskConfig:
         validation_pictures: Pictures of the validation set.
         workers: Processes that make pictures ahead; 0 on a CPU, some 12 for a GPU.
         memory_mb: For scenes kept in memory, for each process.
-        channels_last: Lay maps out with the channels last, as a CPU is fastest with them.
     """
 
     height: int = 320
@@ -59,7 +58,6 @@ class DetectorTaskConfig:
     validation_pictures: int = 768
     workers: int = 0
     memory_mb: float = 1000.0
-    channels_last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +90,7 @@ class DetectorTask:
 
     def build(self) -> nn.Module:
         """A fresh network."""
-        network = fresh_detector(self.config.height, self.config.width)
-        if not self.config.channels_last:
-            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        return network
+        return fresh_detector(self.config.height, self.config.width)
 
     def advance(self, progress: float) -> None:
         """Goes on to the stage that the spent share of the budget asks for."""
@@ -108,8 +103,6 @@ class DetectorTask:
         config = self.config
         batch = cast("DetectorBatch", self._stream.draw(generator))
         images = as_images(batch.picture.to(self._device, non_blocking=True))
-        if not config.channels_last:
-            images = images.contiguous()
         boxes = batch.boxes.to(self._device, non_blocking=True)
         kinds = batch.kinds.to(self._device, non_blocking=True)
         return detector_loss(cast(PersonDetector, network), images, boxes, kinds, config.costs)

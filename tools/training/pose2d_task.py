@@ -46,7 +46,6 @@ class Pose2dTaskConfig:
         validation_crops: Crops of the validation set.
         workers: Processes that make crops ahead; 0 on a CPU, some 12 for a GPU.
         memory_mb: For scenes kept in memory, for each process.
-        channels_last: Lay maps out with the channels last, as a CPU is fastest with them.
     """
 
     network: LightCpnConfig = field(default_factory=LightCpnConfig)
@@ -61,7 +60,6 @@ class Pose2dTaskConfig:
     validation_crops: int = 512
     workers: int = 0
     memory_mb: float = 1500.0
-    channels_last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +90,13 @@ class Pose2dTask:
         self.validation = self._draw_validation()
 
     def build(self) -> nn.Module:
-        """A fresh network."""
+        """A fresh network, its weights laid out with the channels last, as engines prefer them."""
         network = LightCpn(self.config.network)
         for head in (network.heatmaps, *network.predict):
             # Heat is rare: a network that begins without any need not unlearn it first.
             nn.init.normal_(cast(nn.Conv2d, cast(nn.Sequential, head)[-1]).weight, std=0.002)
         student = PoseStudent(network)
-        if self.config.channels_last:
-            student.inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        student.inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return student
 
     def advance(self, progress: float) -> None:
@@ -116,8 +113,6 @@ class Pose2dTask:
         joints = batch.joints.to(self._device, non_blocking=True)
         visibility = batch.visibility.to(self._device, non_blocking=True)
         images = as_images(batch.picture.to(self._device, non_blocking=True))
-        if not config.channels_last:
-            images = images.contiguous()
         height = images.shape[2]
         student = cast(PoseStudent, network)
         maps = student.inner.training_outputs(images)
