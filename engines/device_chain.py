@@ -20,6 +20,7 @@ from torch import Tensor
 from engines.backends.base import DescribedBackend
 from engines.errors import UserError
 from engines.front_ends.base import Image
+from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
 from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch, PoseAnswer
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
@@ -27,8 +28,6 @@ from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.pose_conversion import coco_to_h36m
 from engines.skeleton import JOINT_COUNT
-
-_SCORE, _OVERLAP = 0.3, 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,8 @@ class DeviceChain:
         check_kind(lifter, "lifter")
         self._device = torch.device(pose.device)
         self._operations = TensorOperations(pose.device) if operations is None else operations
-        self._people = PersonFinder(detector, self._operations, _SCORE, _OVERLAP)
+        usual = YoloCpnSettings()
+        self._people = PersonFinder(detector, self._operations, usual.score, usual.overlap)
         self._pose, self._lifter = pose, lifter
         self._facts = pose_facts(pose)
         self._reading = self._facts.reading(flip_test=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +33,7 @@ needs_gpu = pytest.mark.skipif(
 Pictures = list[npt.NDArray[np.uint8]]
 
 
-@contextmanager
+@pytest.fixture(autouse=True)
 def single_precision_is_single() -> Iterator[None]:
     """Without TF32, which keeps 10 bits of each factor."""
     kept = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
@@ -57,15 +56,6 @@ def picture_sets() -> tuple[Pictures, ...]:
         else:
             sets.append([np.asarray(video.read()[1], np.uint8) for video in videos])
     return tuple(sets)
-
-
-def random_inputs(network: EngineNetwork, views: int, seed: int) -> dict[str, Array]:
-    generator = np.random.default_rng(seed)
-    inputs: dict[str, Array] = {}
-    for port in network.info.inputs:
-        value = generator.uniform(0.05, 0.95, port.sized(views)).astype(np.float32)
-        inputs[port.name] = np.ones_like(value) if port.name.endswith("mask") else value
-    return inputs
 
 
 def assert_close(found: dict[str, Array], expected: dict[str, Array], share: float) -> None:
@@ -98,6 +88,3 @@ def steadied(network: EngineNetwork) -> EngineNetwork:
 def close_all(*backends: DescribedBackend) -> None:
     for backend in backends:
         backend.close()
-
-
-# --- torch -------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ the CPU for as few views as they take.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,19 +27,13 @@ from gpu_machine import (
     close_all,
     needs_gpu,
     picture_sets,
-    random_inputs,
-    single_precision_is_single,
     steadied,
 )
+from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
+from tools.bench.engine_candidates import sample_inputs
 from tools.bench.sample_networks import make_sample
 
 pytestmark = needs_gpu
-
-
-@pytest.fixture(autouse=True)
-def _precision() -> Iterator[None]:
-    with single_precision_is_single():
-        yield
 
 
 @pytest.mark.parametrize("name", [*LIGHT, *FULL_SIZE])
@@ -54,11 +47,11 @@ def test_torch_on_the_gpu_agrees_with_the_cpu(name: str) -> None:
     references: dict[tuple[int, int], dict[str, Array]] = {}
     for case in cases:
         if case not in references and (case[0] != 8 or case[1] == 0):
-            references[case] = on_cpu.run(random_inputs(network, *case))
+            references[case] = on_cpu.run(sample_inputs(network, *case))
     eager = TorchBackend(network, None, DEVICE, graphs=False)
     replayed = TorchBackend(network, None, DEVICE)
     for case in cases:
-        inputs = random_inputs(network, *case)
+        inputs = sample_inputs(network, *case)
         once = eager.run(inputs)
         first = replayed.run(inputs)
         kept = {key: value.copy() for key, value in first.items()}
@@ -67,7 +60,7 @@ def test_torch_on_the_gpu_agrees_with_the_cpu(name: str) -> None:
         assert_close(again, kept, 1e-4)
         if case in references:
             assert_close(first, references[case], 1e-3)
-        other = replayed.run(random_inputs(network, case[0], 2))
+        other = replayed.run(sample_inputs(network, case[0], 2))
         for key, value in other.items():
             gap = float(np.abs(np.subtract(value, first[key])).max())
             assert gap > 1e-3 * float(np.abs(value).max()), f"{key} does not depend on the input"
@@ -85,7 +78,7 @@ def test_half_precision_stays_finite(name: str) -> None:
     eager = TorchBackend(network, None, DEVICE, half=True, graphs=False)
     replayed = TorchBackend(network, None, DEVICE, half=True)
     for seed in (0, 1, 0):
-        inputs = random_inputs(network, 4, seed)
+        inputs = sample_inputs(network, 4, seed)
         assert_close(replayed.run(inputs), eager.run(inputs), 2e-2)
     assert "fp16" in replayed.provider
     assert replayed.provider.endswith(", CUDA graphs")
@@ -95,7 +88,7 @@ def test_half_precision_stays_finite(name: str) -> None:
 def test_tensors_on_the_gpu_stay_there() -> None:
     network = make_sample("pose2d")
     backend = TorchBackend(network, None, DEVICE)
-    (images,) = random_inputs(network, 2, 0).values()
+    (images,) = sample_inputs(network, 2, 0).values()
     answer = backend.run_tensors({"images": torch.from_numpy(images).to(DEVICE)})
     assert {str(value.device) for value in answer.values()} == {DEVICE}
     assert all(value.is_contiguous() and value.dtype == torch.float32 for value in answer.values())
@@ -137,15 +130,12 @@ def test_half_precision_moves_a_person_by_less_than_a_pixel() -> None:
     assert np.quantile(apart, 0.99) < 0.5
 
 
-# --- around the networks -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", LIGHT)
 def test_the_plug_in_provider_agrees_with_the_cpu(name: str) -> None:
     if "tensorrt_rtx" not in available_providers():
         pytest.skip("the plug-in provider TensorRT for RTX is not installed")
     path = SHIPPED_FOLDER / f"{name}.onnx"
-    inputs = random_inputs(make_sample(name), 4, 0)
+    inputs = sample_inputs(make_sample(name), 4, 0)
     plugin, on_cpu = OnnxRuntimeBackend(path, None, "tensorrt_rtx"), OnnxRuntimeBackend(path)
     # It may use TF32 where it sees fit.
     found, expected = plugin.run(inputs), on_cpu.run(inputs)
@@ -154,9 +144,6 @@ def test_the_plug_in_provider_agrees_with_the_cpu(name: str) -> None:
     given = plugin.run_tensors({key: value.to(plugin.device) for key, value in tensors.items()})
     assert_close({key: value.cpu().numpy() for key, value in given.items()}, expected, 1e-2)
     close_all(plugin, on_cpu)
-
-
-# --- CUDA graphs -------------------------------------------------------------------------------
 
 
 def test_only_the_newest_graphs_are_kept() -> None:
@@ -196,7 +183,7 @@ def test_what_cannot_be_recorded_runs_as_it_is(caplog: pytest.LogCaptureFixture)
     # Others can be recorded all the same.
     network = make_sample("pose2d")
     backend = TorchBackend(network, None, DEVICE)
-    inputs = random_inputs(network, 2, 0)
+    inputs = sample_inputs(network, 2, 0)
     assert_close(
         backend.run(inputs), TorchBackend(network, None, DEVICE, graphs=False).run(inputs), 1e-4
     )

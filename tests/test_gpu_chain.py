@@ -5,10 +5,7 @@ Everything here skips without one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
 
 from engines.backends.torch_backend import TorchBackend
 from engines.device_chain import DeviceChain
@@ -23,17 +20,11 @@ from gpu_machine import (
     close_all,
     needs_gpu,
     picture_sets,
-    single_precision_is_single,
 )
+from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
 from tools.bench.sample_networks import make_sample
 
 pytestmark = needs_gpu
-
-
-@pytest.fixture(autouse=True)
-def _precision() -> Iterator[None]:
-    with single_precision_is_single():
-        yield
 
 
 def test_the_steps_around_the_networks_agree_with_the_cpu() -> None:
@@ -117,6 +108,3 @@ def test_the_whole_chain_agrees_with_the_cpu() -> None:
         assert np.abs(here.joints - there.joints).max() < 0.05
     assert len(apart) >= 80
     assert np.quantile(apart, 0.97) < 0.1
-
-
-# --- ONNX Runtime ------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
+
+from live_runs import wait_for
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
@@ -27,7 +27,7 @@ def test_no_renderer_outlives_a_killed_command(
         stdout=subprocess.DEVNULL,
     )
     try:
-        _wait_for(lambda: any(tmp_path.glob("train/*.safetensors")), 90, "a scene")
+        wait_for(lambda: any(tmp_path.glob("train/*.safetensors")), "a scene")
         children = psutil.Process(command.pid).children(recursive=True)
         assert children
         command.send_signal(how)
@@ -37,10 +37,3 @@ def test_no_renderer_outlives_a_killed_command(
     finally:
         command.kill()
         command.wait()
-
-
-def _wait_for(there: Callable[[], bool], seconds: float, what: str) -> None:
-    end = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < end, f"no {what} after {seconds} s"
-        time.sleep(0.2)

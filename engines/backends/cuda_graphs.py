@@ -62,7 +62,7 @@ class CudaGraphs:
     @property
     def in_use(self) -> bool:
         """Whether graphs are replayed: something has been recorded, and nothing has failed."""
-        return bool(self._recordings) and not self._refused
+        return bool(self._recordings)
 
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -100,7 +100,7 @@ class CudaGraphs:
         self._stream = None
 
     def _record(self, inputs: tuple[Tensor, ...]) -> _Recording:
-        if self._stream is None or self._pool is None:
+        if self._stream is None:
             self._stream = torch.cuda.Stream(inputs[0].device)  # type: ignore[no-untyped-call]
             self._pool = torch.cuda.graph_pool_handle()
         stream = self._stream

@@ -84,27 +84,27 @@ def measure(
 
 
 def _open(name: str, precision: str) -> DescribedBackend:
-    """The network on the best engine that is here; TensorRT engines are built where they can be.
-
-    Torch needs no export, which takes long for the large networks.
-    """
+    """The network on the best engine that is here; TensorRT engines are built where they can be."""
     network = make_sample(name)
     on_gpu = find_gpu() is not None
-    with_tensorrt = tensorrt_obstacle() is None
-    with_cuda = on_gpu and "cuda" in available_providers()
-    if on_gpu and torch_cuda_version() is not None and not with_tensorrt and not with_cuda:
-        return TorchBackend(network, None, "cuda:0", half=precision == "fp16")
-    single, half = exports(name, network)
-    path = half if precision == "fp16" and on_gpu else single
-    if with_tensorrt:
+
+    def exported() -> Path:
+        # Only where it is needed: torch runs the network as it is, and large ones take long.
+        single, half = exports(name, network)
+        return half if precision == "fp16" and on_gpu else single
+
+    if tensorrt_obstacle() is None:
         from engines.backends.tensorrt_backend import TensorRtBackend
         from engines.backends.tensorrt_build import build_engine
 
+        path = exported()
         build_engine(path)
         return TensorRtBackend(path)
-    if with_cuda:
-        return OnnxRuntimeBackend(path, None, "cuda")
-    return OnnxRuntimeBackend(path, default_threads())
+    if on_gpu and "cuda" in available_providers():
+        return OnnxRuntimeBackend(exported(), None, "cuda")
+    if on_gpu and torch_cuda_version() is not None:
+        return TorchBackend(network, None, "cuda:0", half=precision == "fp16")
+    return OnnxRuntimeBackend(exported(), default_threads())
 
 
 def chain(

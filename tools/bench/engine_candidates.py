@@ -103,9 +103,9 @@ def exports(name: str, network: EngineNetwork) -> tuple[Path, Path]:
     return single, half
 
 
-def sample_inputs(network: EngineNetwork, views: int) -> dict[str, Array]:
-    """Random inputs between 0 and 1, masks all 1; always the same."""
-    generator = np.random.default_rng(0)
+def sample_inputs(network: EngineNetwork, views: int, seed: int = 0) -> dict[str, Array]:
+    """Random inputs between 0 and 1, masks all 1; always the same for a seed."""
+    generator = np.random.default_rng(seed)
     inputs: dict[str, Array] = {}
     for port in network.info.inputs:
         value = generator.uniform(0, 1, port.sized(views)).astype(np.float32)
