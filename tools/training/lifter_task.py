@@ -31,6 +31,7 @@ from tools.training.lifter_data import (
 from tools.training.lifter_weights import fill_lifter
 from tools.training.metrics import joint_errors, procrustes_errors
 from tools.training.mocap import load_mocap
+from tools.training.rendered_bodies import vary_people
 from tools.training.rendered_errors import disturb, turn_views
 from tools.training.rendered_evaluation import fixed_batch, predict_rendered
 from tools.training.rendered_windows import RenderedBatch, WindowBank
@@ -165,8 +166,12 @@ class LifterTask:
         views = int(torch.multinomial(weights, 1, generator=generator)) + 1
         count = max(1, round(self.config.views_per_batch * config.share) // views)
         windows = bank.choose(count, views, generator)
-        pictures = disturb(bank.pictures(windows), config.errors, generator)
-        batch = turn_views(bank.batch(windows, pictures), config.turn_deg, config.zoom, generator)
+        pictures, people = vary_people(
+            bank, windows, bank.pictures(windows), config.varied, generator
+        )
+        pictures = disturb(pictures, config.errors, generator)
+        batch = bank.batch(windows, pictures, people)
+        batch = turn_views(batch, config.turn_deg, config.zoom, generator)
         mask = self._drop_views(batch.view_mask, generator)
         context_mask = batch.context_mask * self._context_dropout(batch, generator)
         joints, log_sigma = network(batch.keypoints, mask, batch.context, context_mask)

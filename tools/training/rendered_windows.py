@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
+from tools.training import fitted_cameras
 from tools.training.feature_scenes import FeatureScene
 from tools.training.mocap import bone_length_sum
 from tools.training.window_reading import LEAD, PERIOD_S, Pictures, read_windows
@@ -85,6 +87,10 @@ class WindowBank:
         self.rotation = torch.cat([torch.from_numpy(s.rotation) for s in scenes]).to(device)
         lengths = [bone_length_sum(torch.from_numpy(s.joints_m)).mean() for s in scenes]
         self.unit = (BODY_UNIT_BONE_LENGTH / torch.stack(lengths)).to(device)
+        fitted = [fitted_cameras.fit_cameras(scene) for scene in scenes]
+        self.fitted = torch.from_numpy(np.concatenate(fitted)).to(device)
+        origins = [fitted_cameras.origin_of(scene) for scene in scenes]
+        self.origin = torch.from_numpy(np.stack(origins)).to(device)
         starts = [
             torch.stack([torch.full((count,), n), torch.arange(count)], 1)
             for n, size in enumerate(sizes)
@@ -136,19 +142,52 @@ class WindowBank:
         times = nominal + torch.where(kept, self.offset_s[rows], 0.0)
         return Pictures(keypoints, self.context[rows].float(), times, kept)
 
-    def batch(self, windows: Windows, pictures: Pictures) -> RenderedBatch:
-        """Reads windows out of pictures and puts the truth beside them."""
+    def batch(
+        self, windows: Windows, pictures: Pictures, people: Tensor | None = None
+    ) -> RenderedBatch:
+        """Reads windows out of pictures and puts the truth beside them.
+
+        Args:
+            windows: Which.
+            pictures: What their pictures gave.
+            people: (B, E, 17, 3) the true joints, where they are not the scenes' own.
+        """
         keypoints, context, context_mask = read_windows(pictures, self.frames)
         instant = windows.start[:, None] + torch.arange(self.frames, device=self.device)
+        unit = self.unit[windows.scene]
+        if people is None:
+            world = self._world(windows, instant)
+        else:
+            world = people[:, LEAD:]
+            unit = BODY_UNIT_BONE_LENGTH / bone_length_sum(world).mean(1)
         return RenderedBatch(
             keypoints=keypoints,
             view_mask=torch.ones(windows.views.shape, device=self.device),
             context=context,
             context_mask=context_mask,
-            target=self._targets(windows, instant),
-            unit=self.unit[windows.scene],
+            target=self._targets(windows, world, unit),
+            unit=unit,
             visibility=self.visibility[self._rows(windows, instant)],
         )
+
+    def people(self, windows: Windows) -> Tensor:
+        """(B, E, 17, 3) true joints of windows and the instants read along; world, metres."""
+        return self._world(windows, self._instants(windows))
+
+    def seen(self, windows: Windows, people: Tensor) -> Tensor:
+        """Where the windows' cameras would see people.
+
+        Args:
+            windows: Which.
+            people: (B, N, 17, 3) in the world, metres.
+
+        Returns:
+            (B, N, V, 17, 2) half-widths.
+        """
+        cameras = self._cameras(windows)
+        around = people - self.origin[windows.scene][:, None, None]
+        points = torch.einsum("bvij,bnkj->bnvki", self.rotation[cameras], around)
+        return fitted_cameras.project(self.fitted[cameras][:, None, :, None], points)
 
     def truth_of(self, windows: Windows) -> Tensor:
         """(B, E, V, 17, 2) true joints in the pictures of windows; NaN where there is none."""
@@ -156,19 +195,31 @@ class WindowBank:
 
     def middle_poses(self, windows: Windows) -> Tensor:
         """(B, V, 17, 3) true joints in the middle of windows: as targets, of that instant alone."""
-        return self._targets(windows, windows.start[:, None] + self.frames // 2)[:, 0]
+        world = self._world(windows, windows.start[:, None] + self.frames // 2)
+        return self._targets(windows, world, self.unit[windows.scene])[:, 0]
 
-    def _targets(self, windows: Windows, instant: Tensor) -> Tensor:
-        """True joints at instants (B, F): (B, F, V, 17, 3) as in ``RenderedBatch.target``."""
-        world = self.joints[self.first_instant[windows.scene][:, None] + instant]
-        turns = self.rotation[self.first_camera[windows.scene][:, None] + windows.views]
-        relative = (world - world[:, :, :1]) * self.unit[windows.scene][:, None, None, None]
+    def _targets(self, windows: Windows, world: Tensor, unit: Tensor) -> Tensor:
+        """True joints (B, F, 17, 3) as in ``RenderedBatch.target``: (B, F, V, 17, 3)."""
+        turns = self.rotation[self._cameras(windows)]
+        relative = (world - world[:, :, :1]) * unit[:, None, None, None]
         return torch.einsum("bvij,bfkj->bfvki", turns, relative)
 
+    def _world(self, windows: Windows, instant: Tensor) -> Tensor:
+        """(B, N, 17, 3) true joints at instants (B, N)."""
+        return self.joints[self.first_instant[windows.scene][:, None] + instant]
+
+    def _cameras(self, windows: Windows) -> Tensor:
+        """(B, V) which of all cameras."""
+        return self.first_camera[windows.scene][:, None] + windows.views
+
+    def _instants(self, windows: Windows) -> Tensor:
+        """(B, E) the instants of windows and of their lead; the scene's first before it begins."""
+        steps = torch.arange(-LEAD, self.frames, device=self.device)
+        return (windows.start[:, None] + steps).clamp(min=0)
+
     def _picture_rows(self, windows: Windows) -> Tensor:
-        """Rows (B, E, V) of the pictures around windows; the scene's first before it begins."""
-        instant = windows.start[:, None] + torch.arange(-LEAD, self.frames, device=self.device)
-        return self._rows(windows, instant.clamp(min=0))
+        """Rows (B, E, V) of the pictures around windows."""
+        return self._rows(windows, self._instants(windows))
 
     def _rows(self, windows: Windows, instant: Tensor) -> Tensor:
         """Rows (B, E, V) of the bank for instants (B, E)."""
