@@ -14,11 +14,6 @@ import torch
 
 from engines.backends.base import Array, DescribedBackend
 from engines.backends.device import find_gpu
-from engines.networks.cpn import Bottleneck
-from engines.networks.darknet import ConvolutionLayer, Darknet
-from engines.networks.darknet_plan import Shortcut
-from engines.networks.engine_network import EngineNetwork
-from tools.bench.sample_networks import _tame
 
 DEVICE = "cuda:0"
 CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
@@ -65,24 +60,6 @@ def assert_close(found: dict[str, Array], expected: dict[str, Array], share: flo
         assert np.isfinite(found[name]).all(), name
         gap = float(np.abs(np.subtract(found[name], value)).max())
         assert gap <= share * float(np.abs(value).max()), (name, gap)
-
-
-def steadied(network: EngineNetwork) -> EngineNetwork:
-    """Makes residual branches count for less, as in trained networks.
-
-    With random weights, values double from block to block, and leave the range of half precision.
-    """
-    for module in network.modules():
-        if isinstance(module, Bottleneck):
-            module.bn3.weight.data *= 0.2
-    if isinstance(network.inner, Darknet):
-        for index, plan in enumerate(network.inner.plans):
-            if isinstance(plan, Shortcut):
-                before = network.inner.layers[index - 1]
-                assert isinstance(before, ConvolutionLayer) and before.norm is not None
-                before.norm.weight.data *= 0.2
-        _tame(network.inner, torch.rand(network.info.inputs[0].sized(1)))
-    return network
 
 
 def close_all(*backends: DescribedBackend) -> None:

@@ -27,7 +27,6 @@ from gpu_machine import (
     close_all,
     needs_gpu,
     picture_sets,
-    steadied,
 )
 from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
 from tools.bench.engine_candidates import sample_inputs
@@ -73,8 +72,6 @@ def test_torch_on_the_gpu_agrees_with_the_cpu(name: str) -> None:
 @pytest.mark.parametrize("name", [*LIGHT, *FULL_SIZE])
 def test_half_precision_stays_finite(name: str) -> None:
     network = make_sample(name)
-    if name in FULL_SIZE:
-        steadied(network)
     eager = TorchBackend(network, None, DEVICE, half=True, graphs=False)
     replayed = TorchBackend(network, None, DEVICE, half=True)
     for seed in (0, 1, 0):
