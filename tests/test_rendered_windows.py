@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.tracks import JointTrack
 from drawn_features import CPU, NO_ERRORS, drawn_features
-from tools.training.rendered_errors import disturb, hide, newest_at_sets
+from tools.training.rendered_errors import disturb, disturb_context, hide, newest_at_sets
 from tools.training.rendered_windows import WindowBank
 from tools.training.window_reading import LEAD, Pictures, read_windows
 
@@ -134,6 +134,29 @@ def test_a_missing_joint_has_no_context() -> None:
     assert (batch.keypoints[:, :, :, 5] == 0).all()
     assert (batch.context[:, :, :, 5] == 0).all()
     assert (batch.context[:, :, :, 4] != 0).any()
+
+
+def test_context_noise_stays_for_a_window() -> None:
+    bank = WindowBank([drawn_features(60, 3)], 27, CPU)
+    random = torch.Generator().manual_seed(0)
+    windows = bank.choose(64, 2, random)
+    hidden = torch.zeros(1, 1, 1, 17, dtype=torch.bool)
+    hidden[..., 5] = True
+    batch = bank.batch(windows, hide(bank.pictures(windows), hidden))
+    _, deviation = bank.feature_statistics()
+    noise = disturb_context(batch, deviation, 0.8, random).context - batch.context
+    assert (noise[..., 5, :] == 0).all(), "a joint that is missing has no context"
+    known = (batch.context[:, :1] != 0).any(-1, keepdim=True) & (batch.context[:, -1:] != 0).any(
+        -1, keepdim=True
+    )
+    assert torch.allclose(
+        torch.where(known, noise[:, :1] - noise[:, -1:], 0.0), torch.zeros(()), atol=1e-5
+    )
+    sizes = (noise[:, 0] / deviation).std((1, 2, 3))
+    assert float(sizes.min()) > 0.0 and float(sizes.max()) < 0.9
+    assert 0.3 < float(sizes.mean()) < 0.5
+    still = disturb_context(batch, deviation, 0.0, random)
+    assert torch.equal(still.context, batch.context)
 
 
 def test_scenes_too_short_for_a_window_are_counted() -> None:

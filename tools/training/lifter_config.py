@@ -21,6 +21,7 @@ class RenderedConfig:
         varied: Share of rendered windows whose person gets another body and pose.
         turn_deg: Standard deviation of how far a view is turned about its axis.
         zoom: Standard deviation of the logarithm of how far a view is enlarged.
+        context_noise: Most noise of a window's context, in standard deviations of its features.
         masked_windows: Share of windows without context.
         masked_views: Share of the other windows' views without context.
         sigma_weight: As the task's, of rendered windows. A network learns the poses of few
@@ -35,6 +36,7 @@ class RenderedConfig:
     varied: float = 0.8
     turn_deg: float = 10.0
     zoom: float = 0.1
+    context_noise: float = 0.8
     masked_windows: float = 0.25
     masked_views: float = 0.1
     sigma_weight: float = 0.002

@@ -32,7 +32,7 @@ from tools.training.lifter_weights import fill_lifter
 from tools.training.metrics import joint_errors, procrustes_errors
 from tools.training.mocap import load_mocap
 from tools.training.rendered_bodies import vary_people
-from tools.training.rendered_errors import disturb, turn_views
+from tools.training.rendered_errors import disturb, disturb_context, turn_views
 from tools.training.rendered_evaluation import fixed_batch, predict_rendered
 from tools.training.rendered_windows import RenderedBatch, WindowBank
 from tools.training.rigs import uniform
@@ -80,6 +80,8 @@ class LifterTask:
         self.lender = (
             None if self.rendered is None else ErrorLender(self.rendered, config.rendered.errors)
         )
+        if self.rendered is not None:
+            self.context_mean, self.context_deviation = self.rendered.feature_statistics()
         held_back_scenes = self._load_rendered(features, "validation", device)
         self.rendered_validation = (
             None
@@ -126,8 +128,9 @@ class LifterTask:
         if self.rendered is None:
             network.context_stream.requires_grad_(False)
         elif not trained:
-            mean, deviation = self.rendered.feature_statistics()
-            network.context_stream.standardise(mean.cpu(), deviation.cpu())
+            network.context_stream.standardise(
+                self.context_mean.cpu(), self.context_deviation.cpu()
+            )
         return network
 
     def loss(
@@ -172,6 +175,7 @@ class LifterTask:
         pictures = disturb(pictures, config.errors, generator)
         batch = bank.batch(windows, pictures, people)
         batch = turn_views(batch, config.turn_deg, config.zoom, generator)
+        batch = disturb_context(batch, self.context_deviation, config.context_noise, generator)
         mask = self._drop_views(batch.view_mask, generator)
         context_mask = batch.context_mask * self._context_dropout(batch, generator)
         joints, log_sigma = network(batch.keypoints, mask, batch.context, context_mask)

@@ -110,6 +110,29 @@ def turn_views(
     )
 
 
+def disturb_context(
+    batch: RenderedBatch, deviation: Tensor, most: float, generator: torch.Generator
+) -> RenderedBatch:
+    """Adds to each joint's context what stays the same for a window, as other people's would.
+
+    Noise that changes from picture to picture would do little: a window has many.
+
+    Args:
+        batch: Windows.
+        deviation: (C,) standard deviation of each feature.
+        most: A window's noise has between none and this times that deviation.
+        generator: Source of chance.
+
+    Returns:
+        The same windows; joints without context still have none.
+    """
+    windows, _, views, joints, channels = batch.context.shape
+    sigma = uniform((windows, 1, 1, 1, 1), 0.0, most, generator) * deviation
+    noise = normal((windows, 1, views, joints, channels), 1.0, generator) * sigma
+    there = (batch.context != 0).any(-1, keepdim=True)
+    return replace(batch, context=batch.context + torch.where(there, noise, 0.0))
+
+
 def hide(pictures: Pictures, hidden: Tensor) -> Pictures:
     """Takes joints away; as live, a joint that is missing has no context either.
 
