@@ -63,7 +63,8 @@ class BodyRanges:
         trunk: Range of the scale of the trunk.
         structure: Scale of the shifts of spine, thorax, neck, head, hips and shoulders.
         turn_share: Share of windows whose limbs and trunk are turned away from the captured pose.
-        turn_deg: Standard deviation of those turns.
+        turn_deg: Mean over windows of the standard deviation of those turns, which lies between
+            none and twice that: most poses change a little, some beyond what people usually do.
         tilt_share: Share of windows in which the whole body leans or lies.
         tilt_deg: Standard deviation of that lean.
     """
@@ -166,7 +167,8 @@ def _turns(batch: int, ranges: BodyRanges, generator: torch.Generator) -> Tensor
     """(B, 17, 3, 3) rotations of bones, by child joint."""
     vectors = normal((batch, _TURNS, 3), math.radians(ranges.turn_deg), generator)
     turned = uniform((batch, 1, 1), 0.0, 1.0, generator) < ranges.turn_share
-    vectors = vectors * turned
+    size = uniform((batch, 1, 1), 0.0, 2.0, generator)
+    vectors = vectors * turned * size
     lean = normal((batch, 3), math.radians(ranges.tilt_deg), generator)
     leans = uniform((batch, 1), 0.0, 1.0, generator) < ranges.tilt_share
     vectors[:, 0] = lean * leans
