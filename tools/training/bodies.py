@@ -63,8 +63,9 @@ class BodyRanges:
         trunk: Range of the scale of the trunk.
         structure: Scale of the shifts of spine, thorax, neck, head, hips and shoulders.
         turn_share: Share of windows whose limbs and trunk are turned away from the captured pose.
-        turn_deg: Mean over windows of the standard deviation of those turns, which lies between
-            none and twice that: most poses change a little, some beyond what people usually do.
+        turn_deg: Standard deviation of those turns.
+        turn_sizes: Range of a factor on it, drawn for each window: some poses change a little,
+            others beyond what people usually do.
         tilt_share: Share of windows in which the whole body leans or lies.
         tilt_deg: Standard deviation of that lean.
     """
@@ -76,6 +77,7 @@ class BodyRanges:
     structure: float = 0.0
     turn_share: float = 0.0
     turn_deg: float = 14.0
+    turn_sizes: tuple[float, float] = (1.0, 1.0)
     tilt_share: float = 0.0
     tilt_deg: float = 35.0
 
@@ -87,6 +89,7 @@ VARIED_BODIES: Final = BodyRanges(
     trunk=(0.82, 1.12),
     structure=1.0,
     turn_share=0.5,
+    turn_sizes=(0.0, 2.0),
     tilt_share=0.1,
 )
 """What training draws from."""
@@ -167,8 +170,9 @@ def _turns(batch: int, ranges: BodyRanges, generator: torch.Generator) -> Tensor
     """(B, 17, 3, 3) rotations of bones, by child joint."""
     vectors = normal((batch, _TURNS, 3), math.radians(ranges.turn_deg), generator)
     turned = uniform((batch, 1, 1), 0.0, 1.0, generator) < ranges.turn_share
-    size = uniform((batch, 1, 1), 0.0, 2.0, generator)
-    vectors = vectors * turned * size
+    vectors = vectors * turned
+    if ranges.turn_sizes[0] < ranges.turn_sizes[1]:
+        vectors = vectors * uniform((batch, 1, 1), *ranges.turn_sizes, generator)
     lean = normal((batch, 3), math.radians(ranges.tilt_deg), generator)
     leans = uniform((batch, 1), 0.0, 1.0, generator) < ranges.tilt_share
     vectors[:, 0] = lean * leans

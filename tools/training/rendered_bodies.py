@@ -21,7 +21,7 @@ from tools.training.rendered_windows import WindowBank, Windows
 from tools.training.window_reading import Pictures
 
 RENDERED_BODIES: Final = BodyRanges(
-    bone_sigma=0.06, trunk=(0.9, 1.1), turn_share=0.75, turn_deg=8.0
+    bone_sigma=0.06, trunk=(0.9, 1.1), turn_share=0.75, turn_deg=8.0, turn_sizes=(0.0, 2.0)
 )
 """Less than motion capture is varied, and nobody leans: the context knows how people stand."""
 
