@@ -3,11 +3,15 @@
 Every view answers in its own camera axes for the same instants, so two views' answers differ by
 the rotation between their cameras. The rotations are averaged over the last half minute of
 motion; cameras hardly move, people do.
+
+The mean is that of weighted least squares: a view knows less about how far away a joint is than
+about where it lies across its picture, so another view's answer counts for more in that direction.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +21,20 @@ from engines.procrustes import rotation_from_correlation, synchronise_rotations
 Floats = npt.NDArray[np.float64]
 
 _MEMORY_S = 30.0
+
+_ALONG: Final = 0.12
+"""How much a view's answer counts along its axis, compared with across.
+
+Its error there is 1.4 times as large on rendered people, 1.8 times on motion capture.
+"""
+
+_SHARPNESS: Final = 2.0
+"""Power of the precision in a view's weight.
+
+It would be 1 if the views erred on their own; but all have seen all pictures, so a view that is
+less sure has little to add. Both were chosen on people that the lifter was validated on (four
+views, PA: rendered 30.9 to 29.9 mm, motion capture 23.2 to 22.3).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +113,7 @@ class ViewFusion:
             return None
         turned = np.einsum("vij,vkj->vki", rotations[known], points[known])
         w = weight[known][..., None]
-        fused = (turned * w).sum(0) / w.sum(0)
+        fused = _mean(turned, weight[known] ** _SHARPNESS, rotations[known])
         spread = _spread(turned, fused, w)
         # Views share some of their error, so it does not fall with their number as fast as
         # that of independent measurements would.
@@ -121,6 +139,21 @@ class ViewFusion:
                 self._correlations[j, i] += block.T
                 self._weights[i, j] += w.sum()
                 self._weights[j, i] += w.sum()
+
+
+def _mean(turned: Floats, weight: Floats, rotations: Floats) -> Floats:
+    """The mean (17, 3) of views' answers (V, 17, 3), each less sure along its own axis.
+
+    Args:
+        turned: in the reference view's axes.
+        weight: (V, 17) of each answer across its view's axis.
+        rotations: (V, 3, 3) from each view's axes to the reference view's.
+    """
+    axes = rotations[..., 2]
+    across = np.eye(3) - (1.0 - _ALONG) * axes[:, :, None] * axes[:, None, :]
+    precision = np.einsum("vk,vij->vkij", weight / weight.max(), across)
+    told = np.einsum("vkij,vkj->ki", precision, turned)
+    return np.asarray(np.linalg.solve(precision.sum(0), told[..., None])[..., 0])
 
 
 def _spread(turned: Floats, fused: Floats, weight: Floats) -> Floats:

@@ -128,6 +128,34 @@ def test_fusion_finds_the_rotations_and_beats_single_views(seed: int) -> None:
     assert np.mean(errors) < 0.75 * np.mean(single)
 
 
+def test_each_view_is_believed_less_along_its_own_axis() -> None:
+    """Two cameras at a right angle, each wrong in depth alone: together they are nearly right."""
+    cameras = Rotation.from_euler("y", [[0], [90]], degrees=True).as_matrix()
+    fusion, sigma = ViewFusion(2), np.full((2, 17), 0.05)
+    for k in range(40):
+        pose = STANDING @ Rotation.from_euler("z", 9 * k, degrees=True).as_matrix().T
+        answers = np.stack([pose @ c.T for c in cameras])
+        fusion.update(k * 33_000_000, answers, sigma, np.ones(2, bool))
+    wrong = answers.copy()
+    wrong[:, 1:, 2] += 0.1
+    fused = fusion.update(40 * 33_000_000, wrong, sigma, np.ones(2, bool))
+    assert fused is not None
+    errors = np.linalg.norm(fused.joints - answers[0], axis=1)[1:]
+    plain = np.linalg.norm((wrong[0] + wrong[1] @ cameras[1]) / 2 - answers[0], axis=1)[1:]
+    assert plain.min() > 0.06
+    assert errors.max() < 0.025
+
+
+def test_a_view_alone_is_believed_as_it_is() -> None:
+    fusion = ViewFusion(3)
+    pose = _random_pose(np.random.default_rng(5))
+    present = np.array([False, True, False])
+    sigma = np.random.default_rng(6).uniform(1e-4, 0.5, (3, 17))
+    fused = fusion.update(0, np.stack([pose] * 3), sigma, present)
+    assert fused is not None and fused.reference == 1
+    np.testing.assert_allclose(fused.joints, pose, atol=1e-9)
+
+
 def test_until_the_first_camera_has_seen_the_person_another_is_the_reference() -> None:
     rng = np.random.default_rng(3)
     cameras = Rotation.random(3, random_state=3).as_matrix()
