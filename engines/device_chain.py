@@ -25,8 +25,9 @@ from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, po
 from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch, PoseAnswer
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.regions import crop_region
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
-from engines.pose_conversion import coco_to_h36m
+from engines.pose_conversion import coco_rivals_to_h36m, coco_to_h36m
 from engines.skeleton import JOINT_COUNT
 
 
@@ -85,7 +86,8 @@ class DeviceChain:
         self._has_context = "context" in shapes
         self._keypoints = torch.zeros(frames, views, JOINT_COUNT, 3, device=self._device)
         channels = self._facts.channels
-        shape = (frames, views, channels) if self._authors else (frames, views, 17, channels)
+        at_joints = (JOINT_COUNT, channels + RIVAL_CHANNELS)
+        shape = (frames, views, channels) if self._authors else (frames, views, *at_joints)
         self._context = torch.zeros(shape, device=self._device)
         self._started = False
 
@@ -117,17 +119,22 @@ class DeviceChain:
 
     def _context_of(self, answer: PoseAnswer, places: Floats) -> Tensor:
         """(V, C) of each crop for the authors' lifter, (V, 17, C) at the joints for ours."""
-        operations = self._operations
-        if not isinstance(operations, TensorOperations):
-            return torch.from_numpy(
-                operations.pool(answer)
-                if self._authors
-                else operations.sample(answer, places, *self._size)
-            )
         if self._authors:
-            return operations.pool_here(answer)
-        there = torch.from_numpy(places).to(self._device)
-        return operations.sample_here(answer, there, *self._size)
+            return self._pooled(answer)
+        rivals = coco_rivals_to_h36m(answer.rivals) if self._facts.coco else answer.rivals
+        told = torch.from_numpy(rival_features(places, rivals, self._size[0])).to(self._device)
+        return torch.cat((self._sampled(answer, places), told), 2)
+
+    def _pooled(self, answer: PoseAnswer) -> Tensor:
+        if isinstance(self._operations, TensorOperations):
+            return self._operations.pool_here(answer)
+        return torch.from_numpy(self._operations.pool(answer))
+
+    def _sampled(self, answer: PoseAnswer, places: Floats) -> Tensor:
+        if isinstance(self._operations, TensorOperations):
+            there = torch.from_numpy(places).to(self._device)
+            return self._operations.sample_here(answer, there, *self._size)
+        return torch.from_numpy(self._operations.sample(answer, places, *self._size))
 
     def _push(self, keypoints: Tensor, context: Tensor) -> None:
         """Moves the window on by one frame; the first frame fills all of it."""

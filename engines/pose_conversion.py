@@ -101,6 +101,20 @@ def coco_to_h36m(joints: Array) -> Array:
     return _convert(joints, _COCO)
 
 
+def coco_rivals_to_h36m(rivals: Array) -> Array:
+    """Converts other places where COCO-17 joints may be.
+
+    Args:
+        rivals: (..., 17, R, 3) x, y in any unit, then heat 0…1, where 0 is none.
+
+    Returns:
+        (..., 17, R, 3) those of H36M-17's limb joints; a constructed joint has none.
+    """
+    converted = np.zeros(rivals.shape, np.float32)
+    converted[..., list(_COCO_LIMBS), :, :] = rivals[..., list(_COCO_LIMBS.values()), :, :]
+    return converted
+
+
 def blazepose_to_h36m(landmarks: Array) -> Array:
     """Converts BlazePose's 33 landmarks.
 

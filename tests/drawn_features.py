@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import torch
 
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from tools.training.feature_scenes import FeatureScene
 from tools.training.rendered_errors import RenderedErrors
 from walking import walking_clip
@@ -17,8 +20,16 @@ NO_ERRORS = RenderedErrors(
 )  # fmt: skip
 
 
+ARMS: Final = slice(11, 17)
+RIVAL: Final = (0.5, -0.25, 0.375)
+"""x, y from the joint, and heat."""
+
+
 def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureScene:
-    """What a perfect front end would find of a walker, with context that tells the depth."""
+    """What a perfect front end would find of a walker, with context that tells the depth.
+
+    The joints of the arms have one rival each, ``RIVAL``.
+    """
     random = np.random.default_rng(seed)
     joints = walking_clip(frames, seed).astype(np.float32)
     turns = np.linalg.qr(random.normal(size=(views, 3, 3)))[0]
@@ -27,9 +38,12 @@ def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureSc
     xy = camera[..., :2] / 4.0
     confidence = np.full((*xy.shape[:3], 1), 0.9)
     keypoints = np.concatenate([xy, confidence], -1).astype(np.float32)
+    depth = np.repeat(camera[..., 2:], 4, -1)
+    rivals = np.zeros((*xy.shape[:3], RIVAL_CHANNELS), np.float32)
+    rivals[:, :, ARMS, :3] = RIVAL
     return FeatureScene(
         keypoints=keypoints,
-        context=np.repeat(camera[..., 2:], 4, -1).astype(np.float16),
+        context=np.concatenate((depth, rivals), -1).astype(np.float16),
         offset_s=random.uniform(-0.015, 0.015, xy.shape[:2]).astype(np.float32),
         truth=xy.astype(np.float32),
         visibility=np.full(xy.shape[:3], 2, np.uint8),

@@ -12,6 +12,7 @@ from engines.errors import UserError
 from engines.front_ends.tracking import TrackSettings
 from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd, YoloCpnSettings
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.networks.catalog import build
 from engines.networks.engine_network import EngineNetwork
 from exported import make
@@ -24,7 +25,7 @@ VIEWS, FRAMES = 4, 3
 def _lifter(kind: str) -> EngineNetwork:
     if kind == "dsvtformer":
         return make("dsvtformer-small")
-    options = {"frames": FRAMES, "width": 32, "depth": 1, "context_channels": 3}
+    options = {"frames": FRAMES, "width": 32, "depth": 1, "context_channels": 3 + RIVAL_CHANNELS}
     torch.manual_seed(0)
     return enliven(build("rig_lifter", {**options, "context": kind == "rig, context"}))
 

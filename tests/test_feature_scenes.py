@@ -42,7 +42,7 @@ def test_the_pass_finds_the_joints_and_their_context(walker: FeatureScene) -> No
     pixels = np.linalg.norm(walker.keypoints[..., :2] - walker.truth, axis=-1) * WIDTH / 2
     # Discs of one colour are no Gaussian peaks: somewhere on them.
     assert np.median(pixels[found]) < 1.2
-    colours = np.abs(walker.context.astype(np.float32) - joint_colours()).max(-1)
+    colours = np.abs(walker.context[..., :3].astype(np.float32) - joint_colours()).max(-1)
     assert np.median(colours[found]) < 0.25
     assert np.abs(walker.offset_s[there]).max() <= 0.0151
 

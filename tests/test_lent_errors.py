@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from drawn_features import CPU, NO_ERRORS, drawn_features
+from drawn_features import ARMS, CPU, NO_ERRORS, RIVAL, drawn_features
 from tools.training.feature_scenes import FeatureScene
 from tools.training.keypoint_errors import box_size
 from tools.training.lent_errors import ErrorLender
@@ -43,7 +43,8 @@ def erring(scene: FeatureScene, by: tuple[float, float], confidence: float) -> F
 def test_errors_are_lent_in_proportion_to_the_person() -> None:
     bank = WindowBank([erring(drawn_features(60, 1), (0.05, -0.02), 0.6)], 27, CPU)
     seen = seen_walkers(3, 4)
-    found = ErrorLender(bank, NO_ERRORS).observe(seen, torch.Generator().manual_seed(0))
+    lender = ErrorLender(bank, NO_ERRORS)
+    found = lender.observe(seen, torch.Generator().manual_seed(0)).keypoints
     assert found.shape == (3, 27, 4, 17, 3)
     inside = (found[..., 2] - 0.6).abs() < 1e-3
     assert inside.float().mean() > 0.8
@@ -58,11 +59,29 @@ def test_what_is_missing_there_is_missing_here() -> None:
     scene.keypoints[:, :, 13] = 0.0
     scene.keypoints[:, 1, :, 2] *= 0.5
     lender = ErrorLender(WindowBank([scene], 27, CPU), NO_ERRORS)
-    found = lender.observe(seen_walkers(4, 3), torch.Generator().manual_seed(1))
+    lent = lender.observe(seen_walkers(4, 3), torch.Generator().manual_seed(1))
+    found = lent.keypoints
     assert (found[..., 13, :] == 0).all()
+    assert lent.context is not None and (lent.context[..., 13, :] == 0).all()
     # Whole views borrow of one camera each.
     highest = found[..., 2].amax((1, 3))
     assert {round(float(v), 2) for v in highest.flatten()} <= {0.9, 0.45}
+
+
+def test_of_the_context_only_rivals_are_lent() -> None:
+    bank = WindowBank([drawn_features(60, 2)], 27, CPU)
+    lent = ErrorLender(bank, NO_ERRORS).observe(
+        seen_walkers(3, 4), torch.Generator().manual_seed(0)
+    )
+    assert lent.context is not None and lent.context_mask is not None
+    assert lent.context.shape == (3, 27, 4, 17, 10)
+    assert (lent.context_mask == 1).all()
+    told = lent.context[(lent.keypoints[..., 2] > 0).all(-1)]
+    assert len(told) > 100
+    assert (told[:, ARMS, 4:7] == torch.tensor(RIVAL)).all()
+    assert (told[:, : ARMS.start, 4:] == 0).all() and (told[..., 7:] == 0).all()
+    mean, _ = bank.feature_statistics()
+    torch.testing.assert_close(told[..., :4], mean[:4].expand(*told.shape[:2], 4))
 
 
 def test_poses_borrow_of_their_like() -> None:
@@ -76,7 +95,7 @@ def test_poses_borrow_of_their_like() -> None:
     lender = ErrorLender(WindowBank(scenes, 27, CPU), NO_ERRORS)
     seen = seen_walkers(6, 2)
     assert (seen.target[..., 10, 1] < seen.target[..., 3, 1]).all(), "y is down, heads are up"
-    found = lender.observe(seen, torch.Generator().manual_seed(3))
+    found = lender.observe(seen, torch.Generator().manual_seed(3)).keypoints
     assert float(found[..., 2].amax()) == pytest.approx(0.8)
     assert (found[..., 2] > 0.5).float().mean() > 0.8
 
@@ -90,6 +109,19 @@ def test_turned_views_are_what_turned_cameras_see() -> None:
     torch.testing.assert_close(lengths[0], lengths[1])
     torch.testing.assert_close(plain.target[..., 2], turned.target[..., 2])
     assert torch.equal(plain.keypoints[..., 2], turned.keypoints[..., 2])
+    # A rival that lay where another joint is still does, as far as its direction goes.
+    assert torch.equal(plain.context[..., :4], turned.context[..., :4])
+    assert torch.equal(plain.context[..., 6:], turned.context[..., 6:])
+    for axis, wanted in ((0, plain), (1, turned)):
+        away = wanted.context[..., ARMS, 4:6]
+        angle = torch.atan2(away[..., 1], away[..., 0])
+        arm = wanted.target[..., 13, :2] - wanted.target[..., 11, :2]
+        between = angle - torch.atan2(arm[..., 1], arm[..., 0])[..., None]
+        if axis == 0:
+            before = between
+        else:
+            torch.testing.assert_close(between.cos(), before.cos(), atol=1e-3, rtol=0)
+            torch.testing.assert_close(between.sin(), before.sin(), atol=1e-3, rtol=0)
     # These cameras are orthographic: what is seen is the target's x and y, times one factor a view.
     known = plain.keypoints[..., 2] > 0
     for batch, name in ((plain, "plain"), (turned, "turned")):

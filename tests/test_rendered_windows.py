@@ -97,6 +97,9 @@ def test_each_error_does_what_it_says(change: dict[str, object], kind: str) -> N
     worse = disturb(pictures, dataclasses.replace(NO_ERRORS, **change), random)
     gone = (pictures.kept & ~worse.kept).float().mean()
     hidden = (worse.keypoints[..., 2] == 0).float().mean()
+    # What is to be seen at a place stays there.
+    exchanged = (worse.context != pictures.context).any(-1)
+    assert bool(exchanged.any()) == ("swap_share" in change)
     moved = (worse.keypoints[..., :2] != pictures.keypoints[..., :2]).any(-1) & (
         worse.keypoints[..., 2] > 0
     )
@@ -152,7 +155,8 @@ def test_context_noise_stays_for_a_window() -> None:
     assert torch.allclose(
         torch.where(known, noise[:, :1] - noise[:, -1:], 0.0), torch.zeros(()), atol=1e-5
     )
-    sizes = (noise[:, 0] / deviation).std((1, 2, 3))
+    assert (noise[..., 4:] == 0).all(), "a rival's place is no look"
+    sizes = (noise[:, 0] / deviation)[..., :4].std((1, 2, 3))
     assert float(sizes.min()) > 0.0 and float(sizes.max()) < 0.9
     assert 0.3 < float(sizes.mean()) < 0.5
     still = disturb_context(batch, deviation, 0.0, random)

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from engines.backends.select import EngineName, open_backend
 from engines.errors import UserError
 from engines.front_ends.yolo_cpn.front_end import open_yolo_cpn
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.lifter import ContextWindow, Lifter, read_card
 from engines.model_files import check_shipped
 from engines.networks.catalog import build, darknet_detector, load_network
@@ -24,7 +25,8 @@ from engines.shipping import ship_lifter, ship_network, weights_digest
 from marker_networks import DETECTOR_CFG
 from tools.bench.sample_networks import enliven
 
-FRAMES, VIEWS, CHANNELS = 3, 2, 8
+FRAMES, VIEWS, PYRAMID = 3, 2, 8
+CHANNELS = PYRAMID + RIVAL_CHANNELS
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     detector = darknet_detector(Darknet(parse_cfg(DETECTOR_CFG, "marker")), DETECTOR_CFG)
     ship_network(detector, folder, "detector", name="small detector", training={"steps": 1})
     options = {
-        "height": 64, "width": 48, "pyramid": CHANNELS, "blocks": [1, 1, 2, 1], "mixers": [1, 1],
+        "height": 64, "width": 48, "pyramid": PYRAMID, "blocks": [1, 1, 2, 1], "mixers": [1, 1],
     }  # fmt: skip
     pose = enliven(build("light_cpn", options))
     ship_network(pose, folder, "pose2d", name="small CPN", training={})
@@ -156,7 +158,7 @@ def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_the_digest_follows_the_weights_only() -> None:
     torch.manual_seed(0)
-    network = build("light_cpn", {"height": 64, "width": 48, "pyramid": CHANNELS})
+    network = build("light_cpn", {"height": 64, "width": 48, "pyramid": PYRAMID})
     digest = weights_digest(network)
     assert digest == weights_digest(network.inner) == weights_digest(network.double().float())
     with torch.no_grad():

@@ -46,7 +46,7 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
             save_feature_scene(scene, features / split / f"{seed}.safetensors")
     config = LifterTaskConfig(
         network=RigLifterConfig(
-            frames=6, width=32, joint_width=16, depth=1, joint_depth=1, context_channels=4
+            frames=6, width=32, joint_width=16, depth=1, joint_depth=1, context_channels=10
         ),
         views_per_batch=24,
         validation_windows=2,
@@ -55,7 +55,7 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
         ),
     )
     task = LifterTask(config, write_mocap(tmp_path / "walk.npz"), CPU, features)
-    loop = LoopConfig(steps=120, learning_rate=5e-3, warmup_steps=10, validate_every=120)
+    loop = LoopConfig(steps=200, learning_rate=5e-3, warmup_steps=10, validate_every=200)
     trainer = Trainer(task, loop, tmp_path / "run", CPU)
     before = trainer.validate()
     assert before["seen_mpjpe"] == pytest.approx(before["blind_mpjpe"], rel=1e-5)
@@ -79,7 +79,7 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
 
 PRESET = """
 task:
-  network: {frames: 6, width: 32, joint_width: 16, depth: 1, joint_depth: 1, context_channels: 3}
+  network: {frames: 6, width: 32, joint_width: 16, depth: 1, joint_depth: 1, context_channels: 9}
   views_per_batch: 16
   validation_windows: 4
   rendered: {share: 0.5, validation_windows: 4}

@@ -22,6 +22,7 @@ from engines.front_ends.yolo_cpn.front_end import (
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import JointFinder
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.networks.catalog import darknet_detector
 from engines.networks.darknet_weights import load_darknet
@@ -82,12 +83,12 @@ def test_context_is_what_the_picture_shows_at_the_joints(front_end: YoloCpnFront
     for image in images:
         draw_person(image, 300, 240, 400)
     results = front_end.process(images)
-    assert front_end.context_channels == 3
+    assert front_end.context_channels == 3 + RIVAL_CHANNELS
     for result in results:
         assert result is not None and result.context is not None
-        assert result.context.shape == (17, 3)
+        assert result.context.shape == (17, 3 + RIVAL_CHANNELS)
         # The marker network's features are the crop's colours.
-        assert np.abs(result.context - joint_colours()).max() < 0.25
+        assert np.abs(result.context[:, :3] - joint_colours()).max() < 0.25
 
 
 def test_the_box_follows_the_person_without_detecting_again() -> None:

@@ -37,7 +37,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pose.info = dataclasses.replace(pose.info, facts={**pose.info.facts, "weights": digest})
     save_onnx(to_onnx(pose), folder / "pose.onnx")
     torch.manual_seed(0)
-    lifter = RigLifter(RigLifterConfig(width=32, depth=1, context_channels=3, context_width=16))
+    lifter = RigLifter(RigLifterConfig(width=32, depth=1, context_channels=9, context_width=16))
     ship_lifter(lifter, folder, stature_body_units=1.7, training={}, context_of=digest)
     return folder
 

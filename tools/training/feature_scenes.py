@@ -22,7 +22,7 @@ from engines.skeleton import JOINT_COUNT
 Floats = npt.NDArray[np.float32]
 
 FORMAT: Final = "dsvt-feature-scene"
-VERSION: Final = 2
+VERSION: Final = 3
 RATE_HZ: Final = 30.0
 SPLITS: Final = ("train", "validation", "test")
 
@@ -34,7 +34,8 @@ class FeatureScene:
     Attributes:
         keypoints: (T, V, 17, 3) float32 joints found: x, y in half-widths of the picture
             (``app.tracks.to_half_widths``) and confidence; all 0 where nobody was found.
-        context: (T, V, 17, C) float16 image features at the joints found.
+        context: (T, V, 17, C) float16 image features at the joints found, and the joints'
+            rivals (``engines.front_ends.yolo_cpn.rivals``).
         offset_s: (T, V) float32 by how much the picture was taken after its instant; NaN where
             there was no picture.
         truth: (T, V, 17, 2) float32 true joints in the picture, half-widths; NaN without picture.

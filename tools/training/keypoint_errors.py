@@ -132,7 +132,7 @@ def observe(
     seen, confidence = _noisy(xy, size, errors, generator)
 
     if errors.swap_share > 0:
-        seen, confidence = swap_sides(seen, confidence, errors.swap_share, generator)
+        seen, confidence, _ = swap_sides(seen, confidence, errors.swap_share, generator)
 
     astray = uniform(per_joint, 0.0, 1.0, generator) < uniform(
         per_view, 0.0, errors.outlier_share, generator
@@ -212,8 +212,12 @@ def _noisy(
 
 def swap_sides(
     seen: Tensor, confidence: Tensor, share: float, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Exchanges left and right of legs, arms or both, for a burst of frames of some views."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Exchanges left and right of legs, arms or both, for a burst of frames of some views.
+
+    Returns:
+        Joints, confidences, and (B, F, V, 17) bool which were exchanged.
+    """
     batch, frames, views = seen.shape[:3]
     device = seen.device
     mirror = torch.tensor(MIRROR, device=device)
@@ -228,7 +232,7 @@ def swap_sides(
     seen = torch.where(swapped[..., None], seen[..., mirror, :], seen)
     doubt = uniform((batch, 1, views, 1), 0.3, 1.7, generator).clamp(max=1.0)
     confidence = torch.where(swapped, confidence[..., mirror] * doubt, confidence)
-    return seen, confidence
+    return seen, confidence, swapped
 
 
 def _lost_limbs(batch: int, views: int, share: float, generator: torch.Generator) -> Tensor:

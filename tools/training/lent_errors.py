@@ -4,6 +4,10 @@ Rendered sequences show how the front end errs, but there are few of them, and a
 poses by heart. Here the joints of endless motions, bodies and rigs err as the front end did on
 rendered people in like poses: each view borrows the errors and confidences of one rendered window,
 of those drawn the one whose pose, seen from its camera, is nearest.
+
+With them go the rivals (``engines.front_ends.yolo_cpn.rivals``), which lie in the same direction
+from the joint found as they did there. The other features of the context show a person who stands
+otherwise in depth, and are not lent.
 """
 
 from __future__ import annotations
@@ -14,11 +18,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from tools.training.keypoint_errors import at_border, box_size, slow_rate
-from tools.training.lifter_data import SeenJoints
+from tools.training.lifter_data import FoundJoints, SeenJoints
 from tools.training.rendered_errors import RenderedErrors, disturb
 from tools.training.rendered_windows import WindowBank, Windows
-from tools.training.window_reading import read_joints
+from tools.training.window_reading import Pictures, read_joints, read_windows
 
 _CANDIDATES: Final = 384
 """Rendered windows that a batch draws, and every view of it chooses from."""
@@ -40,8 +45,11 @@ class ErrorLender:
 
     def __init__(self, bank: WindowBank, errors: RenderedErrors) -> None:
         self._bank, self._errors = bank, errors
+        mean, _ = bank.feature_statistics()
+        self._unsaid = mean[: len(mean) - RIVAL_CHANNELS]
+        """What features say that say nothing."""
 
-    def observe(self, seen: SeenJoints, generator: torch.Generator) -> Tensor:
+    def observe(self, seen: SeenJoints, generator: torch.Generator) -> FoundJoints:
         """What the front end might have found of motion-captured people.
 
         Args:
@@ -49,11 +57,13 @@ class ErrorLender:
             generator: Source of chance, on the bank's device.
 
         Returns:
-            (B, F, V, 17, 3): x, y in half-widths, confidence (0 is missing; x, y are then 0).
+            Joints, and context whose features all have their mean but for the rivals.
         """
         batch, _, views = seen.xy.shape[:3]
         chosen = self._alike(seen.target, generator)
-        errors, confidence = self._errors_of(chosen, generator)
+        pictures = disturb(self._bank.pictures(chosen), self._errors, generator)
+        there, context, context_mask = read_windows(pictures, self._bank.frames)
+        errors = self._errors_of(chosen, pictures, there)
 
         def spread(values: Tensor) -> Tensor:
             """(B · V, F, 1, ...) of single views to (B, F, V, ...)."""
@@ -65,10 +75,19 @@ class ErrorLender:
 
         xy, _ = slow_rate(seen.xy, seen.depth, _SLOW_SHARE, generator)
         found = xy + spread(errors) * box_size(xy)
-        found, confidence, _ = at_border(found, spread(confidence), seen.rig)
+        found, confidence, _ = at_border(found, spread(there[..., 2]), seen.rig)
         confidence = torch.where(seen.depth < _LEAST_DEPTH_M, 0.0, confidence)
-        found = torch.where(confidence[..., None] > 0, found, 0.0)
-        return torch.cat((found, confidence[..., None]), -1)
+        known = confidence[..., None] > 0
+        found = torch.where(known, found, 0.0)
+        rivals = spread(context[..., -RIVAL_CHANNELS:])
+        features = self._unsaid.expand(*rivals.shape[:-1], -1)
+        told = torch.cat((features, rivals), -1)
+        has_context = spread(context_mask)[..., None, None] > 0
+        return FoundJoints(
+            torch.cat((found, confidence[..., None]), -1),
+            torch.where(known & has_context, told, 0.0),
+            spread(context_mask),
+        )
 
     def _alike(self, target: Tensor, generator: torch.Generator) -> Windows:
         """For each view of ``target`` (B, F, V, 17, 3) a rendered window of a like pose."""
@@ -80,16 +99,13 @@ class ErrorLender:
         best = apart.argmin(1)
         return Windows(drawn.scene[best], drawn.start[best], drawn.views[best])
 
-    def _errors_of(self, windows: Windows, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Errors (N, F, 1, 17, 2) in units of the person's box, and confidences (N, F, 1, 17)."""
+    def _errors_of(self, windows: Windows, pictures: Pictures, found: Tensor) -> Tensor:
+        """Errors (N, F, 1, 17, 2) of what was found, in units of the person's box."""
         bank = self._bank
-        pictures = disturb(bank.pictures(windows), self._errors, generator)
-        found = read_joints(pictures, bank.frames)
         kept = pictures.kept
         places = torch.where(kept[..., None, None], bank.truth_of(windows).nan_to_num(), 0.0)
         true = replace(pictures, keypoints=torch.cat((places, pictures.keypoints[..., 2:]), -1))
         wanted = read_joints(true, bank.frames)
         extents = (places.amax(3) - places.amin(3)).amax(-1)  # (N, E, 1)
         size = extents.sum(1) / kept.sum(1).clamp(min=1)
-        errors = (found - wanted)[..., :2] / size.clamp(min=1e-3)[:, None, :, None, None]
-        return errors, found[..., 2]
+        return (found - wanted)[..., :2] / size.clamp(min=1e-3)[:, None, :, None, None]

@@ -18,6 +18,7 @@ class RenderedConfig:
         view_weights: Relative share of batches with 1, 2, ... cameras, as far as scenes have them.
         errors: What goes wrong on top.
         lent: Share of motion-capture batches whose joints err as in rendered sequences.
+        lent_masked: Share of their windows without context.
         varied: Share of rendered windows whose person gets another body and pose.
         turn_deg: Standard deviation of how far a view is turned about its axis.
         zoom: Standard deviation of the logarithm of how far a view is enlarged.
@@ -33,6 +34,7 @@ class RenderedConfig:
     view_weights: tuple[float, ...] = (0.12, 0.2, 0.22, 0.34, 0.08, 0.04)
     errors: RenderedErrors = field(default_factory=RenderedErrors)
     lent: float = 0.5
+    lent_masked: float = 0.5
     varied: float = 0.8
     turn_deg: float = 10.0
     zoom: float = 0.1

@@ -103,8 +103,23 @@ class SeenJoints:
     rig: Rig
 
 
-Observer = Callable[[SeenJoints, torch.Generator], Tensor]
-"""What finds joints (B, F, V, 17, 3) in what cameras see."""
+@dataclass(frozen=True, slots=True)
+class FoundJoints:
+    """What was found of people whom cameras see.
+
+    Attributes:
+        keypoints: (B, F, V, 17, 3) x, y in half-widths, confidence (0 is missing; x, y are then 0).
+        context: (B, F, V, 17, C) image context, or None.
+        context_mask: (B, F, V) where there is context; None without.
+    """
+
+    keypoints: Tensor
+    context: Tensor | None = None
+    context_mask: Tensor | None = None
+
+
+Observer = Callable[[SeenJoints, torch.Generator], FoundJoints]
+"""What finds joints in what cameras see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,7 @@ class LifterBatch:
     """Windows, what the cameras saw of them, and the truth.
 
     Attributes:
-        keypoints: (B, F, V, 17, 3) x, y in half-widths, confidence.
+        found: What was found of them.
         view_mask: (B, V) 1 where the view exists.
         target: (B, F, V, 17, 3) root-relative, in camera axes, body units.
         world: (B, F, 17, 3) true joints in the world, metres.
@@ -120,17 +135,27 @@ class LifterBatch:
         rig: The true cameras.
     """
 
-    keypoints: Tensor
+    found: FoundJoints
     view_mask: Tensor
     target: Tensor
     world: Tensor
     unit: Tensor
     rig: Rig
 
+    @property
+    def keypoints(self) -> Tensor:
+        """(B, F, V, 17, 3) x, y in half-widths, confidence."""
+        return self.found.keypoints
+
     def to(self, device: torch.device) -> LifterBatch:
         """The same batch on another device."""
+        found = self.found
         return LifterBatch(
-            self.keypoints.to(device),
+            FoundJoints(
+                found.keypoints.to(device),
+                None if found.context is None else found.context.to(device),
+                None if found.context_mask is None else found.context_mask.to(device),
+            ),
             self.view_mask.to(device),
             self.target.to(device),
             self.world.to(device),
@@ -181,12 +206,12 @@ class WindowSource:
         target = (camera - camera[..., :1, :]) * unit[:, None, None, None, None]
         seen_camera = rig.to_camera(seen_world)
         seen = SeenJoints(rig.project(seen_camera), seen_camera[..., 2], target, rig)
-        keypoints = (observer or self._observe)(seen, generator)
+        found = (observer or self._observe)(seen, generator)
         mask = torch.ones(batch, views, device=self.device)
-        return LifterBatch(keypoints, mask, target, world, unit, rig)
+        return LifterBatch(found, mask, target, world, unit, rig)
 
-    def _observe(self, seen: SeenJoints, generator: torch.Generator) -> Tensor:
-        return observe(seen.xy, seen.depth, seen.rig, self.scenes.errors, generator)
+    def _observe(self, seen: SeenJoints, generator: torch.Generator) -> FoundJoints:
+        return FoundJoints(observe(seen.xy, seen.depth, seen.rig, self.scenes.errors, generator))
 
     def _times(self, batch: int, views: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Rows of the mocap, with fractions: (B, F) true ones and (B, F, V) each view's."""

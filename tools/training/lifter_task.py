@@ -34,7 +34,7 @@ from tools.training.mocap import load_mocap
 from tools.training.rendered_bodies import vary_people
 from tools.training.rendered_errors import disturb, disturb_context, turn_views
 from tools.training.rendered_evaluation import fixed_batch, predict_rendered
-from tools.training.rendered_windows import RenderedBatch, WindowBank
+from tools.training.rendered_windows import WindowBank
 from tools.training.rigs import uniform
 
 
@@ -158,7 +158,13 @@ class LifterTask:
             observer = self.lender.observe
         batch = self.source.draw(max(1, count // views), views, generator, observer)
         mask = self._drop_views(batch.view_mask, generator)
-        joints, log_sigma = network(batch.keypoints, mask)
+        found = batch.found
+        context_mask = found.context_mask
+        if context_mask is not None:
+            context_mask = context_mask * self._context_dropout(
+                batch.view_mask, self.config.rendered.lent_masked, generator
+            )
+        joints, log_sigma = network(found.keypoints, mask, found.context, context_mask)
         return self._errors(joints, log_sigma, batch.target, mask, self.config.sigma_weight)
 
     def _rendered_loss(
@@ -177,17 +183,21 @@ class LifterTask:
         batch = turn_views(batch, config.turn_deg, config.zoom, generator)
         batch = disturb_context(batch, self.context_deviation, config.context_noise, generator)
         mask = self._drop_views(batch.view_mask, generator)
-        context_mask = batch.context_mask * self._context_dropout(batch, generator)
+        context_mask = batch.context_mask * self._context_dropout(
+            batch.view_mask, config.masked_windows, generator
+        )
         joints, log_sigma = network(batch.keypoints, mask, batch.context, context_mask)
         return self._errors(joints, log_sigma, batch.target, mask, config.sigma_weight)
 
-    def _context_dropout(self, batch: RenderedBatch, generator: torch.Generator) -> Tensor:
+    def _context_dropout(
+        self, view_mask: Tensor, masked_windows: float, generator: torch.Generator
+    ) -> Tensor:
         """(B, 1, V): 1 where context may be looked at."""
-        config = self.config.rendered
-        count, views = batch.view_mask.shape
-        window = uniform((count, 1, 1), 0.0, 1.0, generator) >= config.masked_windows
-        view = uniform((count, 1, views), 0.0, 1.0, generator) >= config.masked_views
-        return (window & view).to(batch.context_mask.dtype)
+        count, views = view_mask.shape
+        window = uniform((count, 1, 1), 0.0, 1.0, generator) >= masked_windows
+        masked_views = self.config.rendered.masked_views
+        view = uniform((count, 1, views), 0.0, 1.0, generator) >= masked_views
+        return (window & view).to(view_mask.dtype)
 
     def _errors(
         self,

@@ -19,6 +19,8 @@ from tools.training.checkpoints import load_checkpoint
 CONTEXT_STREAM = "context_stream."
 """Parameters of the image stream begin like this."""
 
+_EMBEDDING = "context_stream.embed.weight"
+
 
 class Network(Protocol):
     """Keypoints and view mask in, perhaps context and its mask; joints and log sigma out."""
@@ -79,6 +81,9 @@ def fill_lifter(network: RigLifter, path: Path) -> bool:
 def load_pose_stream(network: RigLifter, state: dict[str, Tensor]) -> None:
     """Fills a network; the image stream may be absent as a whole, and then stays as it is.
 
+    Weights of a stream that read fewer channels fit, too: what they did not know comes after what
+    they did, and is not listened to at first.
+
     Raises:
         RuntimeError: A parameter is missing, unknown or of another shape.
     """
@@ -86,6 +91,11 @@ def load_pose_stream(network: RigLifter, state: dict[str, Tensor]) -> None:
     if not any(name.startswith(CONTEXT_STREAM) for name in state):
         kept = {name: own[name] for name in own if name.startswith(CONTEXT_STREAM)}
         state = {**state, **kept}
+    elif (known := state[_EMBEDDING]).shape[1] < own[_EMBEDDING].shape[1]:
+        width, merge = len(known), network.config.merge
+        wider = torch.zeros_like(own[_EMBEDDING]).reshape(width, merge, -1)
+        wider[..., : known.shape[1] // merge] = known.reshape(width, merge, -1)
+        state = {**state, _EMBEDDING: wider.reshape(width, -1)}
     network.load_state_dict(state)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from engines.skeleton import JOINT_COUNT
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, RIVALS
+from engines.skeleton import JOINT_COUNT, MIRROR
 from tools.training.keypoint_errors import (
     box_size,
     burst,
@@ -69,8 +70,11 @@ def disturb(pictures: Pictures, errors: RenderedErrors, generator: torch.Generat
     seen = seen + noise * (0.5**0.5) * sigma * box_size(seen)
     doubt = uniform((batch, 1, views, 1), *errors.doubt, generator)
     confidence = (confidence * doubt).clamp(max=1.0)
+    context = pictures.context
     if errors.swap_share > 0:
-        seen, confidence = swap_sides(seen, confidence, errors.swap_share, generator)
+        seen, confidence, swapped = swap_sides(seen, confidence, errors.swap_share, generator)
+        # What is to be seen at a place stays there, whichever joint it is taken for.
+        context = torch.where(swapped[..., None], context[..., list(MIRROR), :], context)
     keypoints = torch.cat([seen, confidence[..., None]], -1)
 
     away = burst((batch, views), count, 3, count - 3, generator).transpose(1, 2)
@@ -78,7 +82,7 @@ def disturb(pictures: Pictures, errors: RenderedErrors, generator: torch.Generat
     lost = chance((batch, count, views), errors.missing_pictures, generator)
     step = set_steps(batch, errors.slow_share, generator)
     kept = newest_at_sets(pictures.kept & ~away & ~lost, step)
-    changed = replace(pictures, keypoints=keypoints, kept=kept)
+    changed = replace(pictures, keypoints=keypoints, context=context, kept=kept)
     return _hide_bursts(changed, errors, generator)
 
 
@@ -87,8 +91,11 @@ def turn_views(
 ) -> RenderedBatch:
     """Turns each view about its axis and enlarges it, which is exact for a pinhole camera.
 
+    Rivals (``engines.front_ends.yolo_cpn.rivals``) are turned along; in crop heights they stay as
+    far away. The other features can't be.
+
     Args:
-        batch: Windows.
+        batch: Windows; the last channels of the context are rivals.
         turn_deg: Standard deviation of the turn.
         zoom: Standard deviation of the logarithm of the enlargement.
         generator: Source of chance.
@@ -103,9 +110,14 @@ def turn_views(
     larger = normal((count, views), zoom, generator).exp()[..., None, None]
     xy = torch.einsum("bvij,bfvkj->bfvki", turn * larger, batch.keypoints[..., :2])
     across = torch.einsum("bvij,bfvkj->bfvki", turn, batch.target[..., :2])
+    features, told = batch.context[..., :-RIVAL_CHANNELS], batch.context[..., -RIVAL_CHANNELS:]
+    rivals = told.reshape(*told.shape[:-1], RIVALS, 3)
+    away = torch.einsum("bvij,bfvkrj->bfvkri", turn, rivals[..., :2])
+    told = torch.cat((away, rivals[..., 2:]), -1).flatten(-2)
     return replace(
         batch,
         keypoints=torch.cat((xy, batch.keypoints[..., 2:]), -1),
+        context=torch.cat((features, told), -1),
         target=torch.cat((across, batch.target[..., 2:]), -1),
     )
 
@@ -115,10 +127,11 @@ def disturb_context(
 ) -> RenderedBatch:
     """Adds to each joint's context what stays the same for a window, as other people's would.
 
-    Noise that changes from picture to picture would do little: a window has many.
+    Noise that changes from picture to picture would do little: a window has many. Rivals are places
+    rather than looks, and stay as they are.
 
     Args:
-        batch: Windows.
+        batch: Windows; the last channels of the context are rivals.
         deviation: (C,) standard deviation of each feature.
         most: A window's noise has between none and this times that deviation.
         generator: Source of chance.
@@ -129,6 +142,7 @@ def disturb_context(
     windows, _, views, joints, channels = batch.context.shape
     sigma = uniform((windows, 1, 1, 1, 1), 0.0, most, generator) * deviation
     noise = normal((windows, 1, views, joints, channels), 1.0, generator) * sigma
+    noise[..., channels - RIVAL_CHANNELS :] = 0.0
     there = (batch.context != 0).any(-1, keepdim=True)
     return replace(batch, context=batch.context + torch.where(there, noise, 0.0))
 

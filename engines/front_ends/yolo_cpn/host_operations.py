@@ -25,6 +25,7 @@ from engines.front_ends.yolo_cpn.operations import (
     reduction,
 )
 from engines.front_ends.yolo_cpn.regions import Region
+from engines.front_ends.yolo_cpn.rivals import find_rivals
 
 
 class HostOperations:
@@ -65,9 +66,12 @@ class HostOperations:
         heatmaps = cast(Floats, outputs["heatmaps"])
         if mirrored is not None:
             heatmaps = 0.5 * (heatmaps + mirrored)
-        places, confidence = decode(heatmaps, reading.decoding, reading.peak)
-        stride = batch.shape[2] / heatmaps.shape[2]
-        return PoseAnswer((places + 0.5) * np.float32(stride), confidence, outputs["features"])
+        searched = _blurred(heatmaps, BLURS[reading.decoding])
+        places, confidence = _decoded(heatmaps, searched, reading.decoding, reading.peak)
+        stride = np.float32(batch.shape[2] / heatmaps.shape[2])
+        rivals = find_rivals(searched, reading.peak)
+        rivals[..., :2] = (rivals[..., :2] + 0.5) * stride
+        return PoseAnswer((places + 0.5) * stride, confidence, rivals, outputs["features"])
 
     def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
         """Bilinear samples of the features; see ``Operations.sample``."""
@@ -122,9 +126,15 @@ def decode(heatmaps: Floats, decoding: Decoding, peak: float) -> tuple[Floats, F
     Returns:
         (B, 17, 2) x, y in cells (0 is the first cell's centre) and (B, 17) confidence 0…1.
     """
+    return _decoded(heatmaps, _blurred(heatmaps, BLURS[decoding]), decoding, peak)
+
+
+def _decoded(
+    heatmaps: Floats, blurred: Floats, decoding: Decoding, peak: float
+) -> tuple[Floats, Floats]:
     rows, columns = heatmaps.shape[2:]
     flat = heatmaps.reshape(-1, rows * columns)
-    searched = _blurred(heatmaps, BLURS[decoding]).reshape(-1, rows * columns)
+    searched = blurred.reshape(-1, rows * columns)
     best = searched.argmax(1)
     if decoding == "cpn":
         rest = searched.copy()

@@ -13,7 +13,8 @@ from engines.front_ends.base import View2D
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
 from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch, PoseAnswer
 from engines.front_ends.yolo_cpn.regions import crop_region
-from engines.pose_conversion import coco_to_h36m
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
+from engines.pose_conversion import coco_rivals_to_h36m, coco_to_h36m
 
 ContextKind = Literal["sampled", "pooled", "none"]
 
@@ -24,7 +25,8 @@ class JointFinder:
     Args:
         backend: runs the pose network.
         operations: the steps around it.
-        context: features sampled at each joint, the mean over the crop for every joint, or none.
+        context: features sampled at each joint and the heatmap's rivals, the features' mean over
+            the crop for every joint, or none.
         flip_test: see ``PoseFacts.reading``.
 
     Raises:
@@ -49,7 +51,8 @@ class JointFinder:
     @property
     def context_channels(self) -> int:
         """C of the context; 0 where there is none."""
-        return 0 if self._context == "none" else self._facts.channels
+        own = {"none": 0, "pooled": self._facts.channels}
+        return own.get(self._context, self._facts.channels + RIVAL_CHANNELS)
 
     @property
     def context_source(self) -> str:
@@ -93,6 +96,8 @@ class JointFinder:
             return None
         if self._context == "sampled":
             places = np.ascontiguousarray(joints[..., :2])
-            return self._operations.sample(answer, places, self._height, self._width)
+            sampled = self._operations.sample(answer, places, self._height, self._width)
+            rivals = coco_rivals_to_h36m(answer.rivals) if self._facts.coco else answer.rivals
+            return np.concatenate((sampled, rival_features(places, rivals, self._height)), 2)
         pooled = self._operations.pool(answer)[:, None]
         return np.repeat(pooled, joints.shape[1], axis=1)

@@ -93,11 +93,14 @@ class PoseAnswer:
     Attributes:
         places: (B, 17, 2) x, y in pixels of the crop.
         confidence: (B, 17), 0…1.
+        rivals: (B, 17, R, 3) the heatmaps' further peaks (``rivals.py``): x, y in pixels of the
+            crop and heat 0…1, where 0 is none.
         features: the features of the batch, kept where the engine is.
     """
 
     places: Floats
     confidence: Floats
+    rivals: Floats
     features: object
 
 

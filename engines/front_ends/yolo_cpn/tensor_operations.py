@@ -32,6 +32,7 @@ from engines.front_ends.yolo_cpn.operations import (
     reduction,
 )
 from engines.front_ends.yolo_cpn.regions import Region
+from engines.front_ends.yolo_cpn.rivals import APART, LEAST_SHARE, RIVALS
 
 
 class TensorOperations:
@@ -86,10 +87,14 @@ class TensorOperations:
         heatmaps = outputs["heatmaps"]
         if mirrored is not None:
             heatmaps = 0.5 * (heatmaps + mirrored)
-        joints = self.decode(heatmaps, reading.decoding, reading.peak).cpu().numpy()
-        stride = batch.shape[2] / heatmaps.shape[2]
-        places = ((joints[..., :2] + 0.5) * stride).astype(np.float32)
-        return PoseAnswer(places, joints[..., 2], outputs["features"])
+        searched = self._blurred(heatmaps, BLURS[reading.decoding])
+        joints = self._decoded(heatmaps, searched, reading.decoding, reading.peak)
+        rivals = find_rivals(searched, reading.peak)
+        # One transfer for all of it: joint by joint its peak, then its rivals.
+        down = torch.cat((joints[:, :, None], rivals), 2).cpu().numpy()
+        down[..., :2] = (down[..., :2] + 0.5) * np.float32(batch.shape[2] / heatmaps.shape[2])
+        places, confidence = down[:, :, 0, :2], down[:, :, 0, 2]
+        return PoseAnswer(places, confidence, down[:, :, 1:], outputs["features"])
 
     def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
         """Bilinear samples of the features; see ``Operations.sample``."""
@@ -125,9 +130,14 @@ class TensorOperations:
         Returns:
             (B, 17, 3) x, y in cells, confidence.
         """
+        return self._decoded(heatmaps, self._blurred(heatmaps, BLURS[decoding]), decoding, peak)
+
+    def _decoded(
+        self, heatmaps: Tensor, blurred: Tensor, decoding: Decoding, peak: float
+    ) -> Tensor:
         rows, columns = heatmaps.shape[2:]
         flat = heatmaps.flatten(2)
-        searched = self._blurred(heatmaps, BLURS[decoding]).flatten(2)
+        searched = blurred.flatten(2)
         best = searched.argmax(2, keepdim=True)
         if decoding == "cpn":
             second = searched.scatter(2, best, -torch.inf).argmax(2, keepdim=True)
@@ -206,6 +216,35 @@ def _cut(
     grid = torch.stack((x[:, None].expand(shape), y[..., None].expand(shape)), -1)
     # Sampled as differences from the fill colour, so that "nothing" outside is that colour.
     return functional.grid_sample(rgb - colour, grid, align_corners=False) + colour
+
+
+def find_rivals(searched: Tensor, peak: float) -> Tensor:
+    """Finds the further peaks of heatmaps; the arithmetic of ``rivals.find_rivals``.
+
+    Args:
+        searched: (B, 17, h, w) heat, smoothed as for decoding.
+        peak: heat of full certainty.
+
+    Returns:
+        (B, 17, ``RIVALS``, 3) x, y in cells, heat.
+    """
+    rows, columns = searched.shape[2:]
+    row = torch.arange(rows, device=searched.device)[:, None]
+    column = torch.arange(columns, device=searched.device)
+    highest = functional.max_pool2d(searched, 3, stride=1, padding=1)
+    left = torch.where(searched >= highest, searched, -torch.inf)
+    place = searched.flatten(2).argmax(2)[..., None, None]
+    found: list[Tensor] = []
+    for _ in range(RIVALS):
+        y = torch.div(place, columns, rounding_mode="floor")
+        near = ((row - y).abs() <= APART) & ((column - place % columns).abs() <= APART)
+        left = torch.where(near, -torch.inf, left)
+        heat, flat = (part[..., None] for part in left.flatten(2).max(2))
+        there = heat >= LEAST_SHARE * peak
+        rival = torch.cat((_cells(flat, columns), (heat / peak).clamp(max=1.0)), 2)
+        found.append(torch.where(there, rival, 0.0))
+        place = flat[..., None]
+    return torch.stack(found, 2)
 
 
 def _cells(index: Tensor, columns: int) -> Tensor:

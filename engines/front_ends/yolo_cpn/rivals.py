@@ -1,0 +1,87 @@
+"""Other places where a joint may be: the further peaks of its heatmap.
+
+Where the highest peak is wrong, as with crossed legs or a hand before the trunk, the joint is often
+under another one. A single picture can't tell; the lifter, which sees all views and their motion,
+can. So these rivals are part of the image context that it reads at each joint.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+RIVALS: Final = 2
+"""So many further peaks of each joint are told, highest first."""
+
+RIVAL_CHANNELS: Final = 3 * RIVALS
+"""The last channels of context sampled at joints: of each rival x, y from the joint, and heat."""
+
+APART: Final = 4
+"""A rival lies more than this many cells from the peak and the other rivals, along x or y."""
+
+LEAST_SHARE: Final = 0.05
+"""Less heat than this share of a full peak is no rival."""
+
+_UNIT: Final = 0.1
+"""Rivals are told in this many crop heights, which is about a forearm."""
+
+
+def find_rivals(searched: Floats, peak: float) -> Floats:
+    """Finds the further peaks of heatmaps.
+
+    Args:
+        searched: (B, J, h, w) heat, smoothed as for decoding.
+        peak: heat of full certainty.
+
+    Returns:
+        (B, J, ``RIVALS``, 3): x, y in cells (0 is the first cell's centre) and heat 0…1, highest
+        first; zeros where there is none.
+    """
+    batch, joints, rows, columns = searched.shape
+    maps = searched.reshape(-1, rows, columns)
+    row, column = np.arange(rows)[None, :, None], np.arange(columns)[None, None]
+    left = np.where(maps >= _highest_around(maps), maps, -np.inf)
+    # What is left after the peak itself is taken away are the rivals.
+    place = maps.reshape(len(maps), -1).argmax(1)
+    found = np.zeros((len(maps), RIVALS, 3), np.float32)
+    for n in range(RIVALS):
+        y, x = (side[:, None, None] for side in np.divmod(place, columns))
+        left[(np.abs(row - y) <= APART) & (np.abs(column - x) <= APART)] = -np.inf
+        flat = left.reshape(len(maps), -1)
+        place = flat.argmax(1)
+        heat = np.take_along_axis(flat, place[:, None], 1)[:, 0] / peak
+        there = heat >= LEAST_SHARE
+        found[there, n, 0] = (place % columns)[there]
+        found[there, n, 1] = (place // columns)[there]
+        found[there, n, 2] = np.minimum(heat[there], 1.0)
+    return found.reshape(batch, joints, RIVALS, 3)
+
+
+def rival_features(places: Floats, rivals: Floats, height: int) -> Floats:
+    """Rivals as the lifter reads them.
+
+    Args:
+        places: (..., 17, 2) the joints found, in pixels of the crop.
+        rivals: (..., 17, ``RIVALS``, 3) x, y in the same pixels and heat; heat 0 is none.
+        height: of the crop.
+
+    Returns:
+        (..., 17, ``RIVAL_CHANNELS``): of each rival x and y from the joint in tenths of the
+        crop's height, and heat; zeros where there is none.
+    """
+    away = (rivals[..., :2] - places[..., None, :]) / np.float32(_UNIT * height)
+    told = np.concatenate((away, rivals[..., 2:]), -1)
+    told[rivals[..., 2] <= 0] = 0
+    return told.reshape(*told.shape[:-2], RIVAL_CHANNELS).astype(np.float32)
+
+
+def _highest_around(maps: Floats) -> Floats:
+    """The highest heat of each cell and its eight neighbours, (N, h, w)."""
+    framed = np.pad(maps, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    across = np.maximum(np.maximum(framed[..., :-2], framed[..., 1:-1]), framed[..., 2:])
+    down = np.maximum(np.maximum(across[:, :-2], across[:, 1:-1]), across[:, 2:])
+    return np.asarray(down, np.float32)
