@@ -114,7 +114,7 @@ class ViewFusion:
             return None
         turned = np.einsum("vij,vkj->vki", rotations[known], points[known])
         w = weight[known][..., None]
-        fused = _mean(turned, weight[known] ** _SHARPNESS, rotations[known])
+        fused = mean_answer(turned, weight[known], rotations[known][..., 2])
         spread = _spread(turned, fused, w)
         # Views share some of their error, so it does not fall with their number as fast as
         # that of independent measurements would.
@@ -142,19 +142,23 @@ class ViewFusion:
                 self._weights[j, i] += w.sum()
 
 
-def _mean(turned: Floats, weight: Floats, rotations: Floats) -> Floats:
-    """The mean (17, 3) of views' answers (V, 17, 3), each less sure along its own axis.
+def mean_answer(turned: Floats, precision: Floats, axes: Floats) -> Floats:
+    """The mean of views' answers by weighted least squares, each less sure along its own axis.
 
     Args:
-        turned: in the reference view's axes.
-        weight: (V, 17) of each answer across its view's axis.
-        rotations: (V, 3, 3) from each view's axes to the reference view's.
+        turned: (V, 17, 3) the answers in common axes.
+        precision: (V, 17) one over the square of the distance to be expected; 0 for no answer.
+            Each joint needs one.
+        axes: (V, 3) where each camera looks, unit vectors in the common axes.
+
+    Returns:
+        (17, 3) in the common axes.
     """
-    axes = rotations[..., 2]
     across = np.eye(3) - (1.0 - _ALONG) * axes[:, :, None] * axes[:, None, :]
-    precision = np.einsum("vk,vij->vkij", weight / weight.max(), across)
-    told = np.einsum("vkij,vkj->ki", precision, turned)
-    return np.asarray(np.linalg.solve(precision.sum(0), told[..., None])[..., 0])
+    weight = (precision / precision.max(0)) ** _SHARPNESS
+    information = np.einsum("vk,vij->vkij", weight, across)
+    told = np.einsum("vkij,vkj->ki", information, turned)
+    return np.asarray(np.linalg.solve(information.sum(0), told[..., None])[..., 0])
 
 
 def _spread(turned: Floats, fused: Floats, weight: Floats) -> Floats:

@@ -22,6 +22,7 @@ from engines.rig.side_swaps import find_swaps, mend_swaps
 from engines.rig.triangulation import Cameras, first_guess, refine
 from engines.rig.types import Bools, Floats
 from engines.skeleton import JOINT_COUNT
+from engines.view_fusion import mean_answer
 
 _MIN_CONFIDENCE: Final = 0.15
 _GUESS_LOSS: Final = 3.0
@@ -183,13 +184,14 @@ def _lifter_in_world(
     nothing = np.full(JOINT_COUNT, _NO_LIFTER_SIGMA_M)
     if lifted is None or sigma is None:
         return None, nothing
-    weights = np.where(cameras.known[:, None], 1 / sigma**2, 0.0)
-    total = weights.sum(0)
+    precision = np.where(cameras.known[:, None], 1 / sigma**2, 0.0)
+    total = precision.sum(0)
     if not (total > 0).all():
         return None, nothing
-    turned = np.einsum("vji,vpj->vpi", cameras.rotations, lifted)
-    mean = (weights[..., None] * turned).sum(0) / total[:, None]
-    count = (weights > 0).sum(0)
+    known = cameras.known
+    turned = np.einsum("vji,vpj->vpi", cameras.rotations[known], lifted[known])
+    mean = mean_answer(turned, precision[known], cameras.rotations[known, 2])
+    count = (precision > 0).sum(0)
     own = np.sqrt((1 + _SHARED_ERROR * (count - 1)) / total)
     return mean, np.maximum(own, 0.01)
 
