@@ -1,11 +1,11 @@
 // Paints what a person is made of. Alpha carries gloss.
-uniform int kind;          // 0 skin, 1 eyes, 2 cloth, 3 shoes, 4 hair, 5 hat
+// KIND is fixed when it is compiled: 0 skin, 1 eyes, 2 cloth, 3 shoes, 4 hair, 5 hat. So is
+// SWIMWEAR of the skin: 0 none, 1 shorts, 2 shorts and top.
 uniform float seed;
 uniform float metres;      // length of one unit of uv
 uniform float stature;
 uniform vec3 left_eye, right_eye, mouth, crown;
 uniform vec3 skin, lips, brow, iris, hair, shoe, sole;
-uniform float swimwear;            // 0 none, 1 shorts, 2 shorts and top
 uniform float stubble, scalp, lip_offset, lace_x, floor_z;
 uniform float relief, body_hair;   // how much muscles shade the skin, how much hair grows on it
 uniform float closure;             // of tops: 0 none, 1 buttons, 2 zip, 3 badge, 4 print on the back
@@ -167,10 +167,14 @@ vec4 paint_skin() {
     c = paint_body(c);
     // Bathing clothes, for those who wear nothing else.
     float z = rest.z / stature, middle = step(abs(rest.x), 0.14 * stature);
-    float shorts = step(1.0, swimwear) * middle * soft(0.425, 0.002, z) * (1.0 - soft(0.585, 0.002, z));
-    float top = step(2.0, swimwear) * middle * soft(0.685, 0.002, z) * (1.0 - soft(0.755, 0.002, z));
+#if SWIMWEAR > 0
+    float shorts = middle * soft(0.425, 0.002, z) * (1.0 - soft(0.585, 0.002, z));
     c = mix(c, fabric(1, uv * metres), shorts);
+#endif
+#if SWIMWEAR > 1
+    float top = middle * soft(0.685, 0.002, z) * (1.0 - soft(0.755, 0.002, z));
     c = mix(c, fabric(0, uv * metres), top);
+#endif
     return vec4(c, 0.14);
 }
 
@@ -217,31 +221,31 @@ vec4 paint_eye() {
 
 void main() {
     vec2 p = uv * metres;
-    if (kind == 0) {
-        result = paint_skin();
-    } else if (kind == 1) {
-        result = paint_eye();
-    } else if (kind == 2) {
-        vec3 c = weave(tailored(fabric(piece, p), piece), p);
-        // Folds: long soft shadows where cloth bunches.
-        float fold = fbm(vec3(rest.x * 9.0, rest.y * 9.0, rest.z * 26.0) + seed) - 0.5;
-        c *= 1.0 + 0.35 * fold;
-        result = vec4(c, 0.03);
-    } else if (kind == 3) {
-        float low = 1.0 - smoothstep(0.020, 0.023, rest.z - floor_z);
-        vec3 c = mix(shoe, sole, low);
-        c *= 0.9 + 0.25 * (fbm(rest * 60.0 + seed) - 0.5);
-        float lace = smoothstep(0.35, 0.5, fract(rest.y * 60.0)) * (1.0 - smoothstep(0.013, 0.02, abs(abs(rest.x) - lace_x)));
-        c = mix(c, sole, 0.8 * lace * smoothstep(0.055, 0.065, rest.z) * step(normal.y, -0.1));
-        result = vec4(c, 0.18);
-    } else if (kind == 4) {
-        float strand = value_noise(vec3(rest.x * 330.0, rest.y * 330.0, rest.z * 40.0) + seed);
-        float lock = fbm(vec3(rest.x * 60.0, rest.y * 60.0, rest.z * 14.0) + seed);
-        result = vec4(hair * (0.45 + 0.5 * strand + 0.6 * lock), 0.22);
-    } else {
-        vec3 c = weave(colours[6], p);
-        float band = soft(0.945 * stature, 0.004, rest.z) * (1.0 - soft(0.962 * stature, 0.004, rest.z));
-        result = vec4(mix(c, colours[7], band), 0.04);
-    }
+#if KIND == 0
+    result = paint_skin();
+#elif KIND == 1
+    result = paint_eye();
+#elif KIND == 2
+    vec3 c = weave(tailored(fabric(piece, p), piece), p);
+    // Folds: long soft shadows where cloth bunches.
+    float fold = fbm(vec3(rest.x * 9.0, rest.y * 9.0, rest.z * 26.0) + seed) - 0.5;
+    c *= 1.0 + 0.35 * fold;
+    result = vec4(c, 0.03);
+#elif KIND == 3
+    float low = 1.0 - smoothstep(0.020, 0.023, rest.z - floor_z);
+    vec3 c = mix(shoe, sole, low);
+    c *= 0.9 + 0.25 * (fbm(rest * 60.0 + seed) - 0.5);
+    float lace = smoothstep(0.35, 0.5, fract(rest.y * 60.0)) * (1.0 - smoothstep(0.013, 0.02, abs(abs(rest.x) - lace_x)));
+    c = mix(c, sole, 0.8 * lace * smoothstep(0.055, 0.065, rest.z) * step(normal.y, -0.1));
+    result = vec4(c, 0.18);
+#elif KIND == 4
+    float strand = value_noise(vec3(rest.x * 330.0, rest.y * 330.0, rest.z * 40.0) + seed);
+    float lock = fbm(vec3(rest.x * 60.0, rest.y * 60.0, rest.z * 14.0) + seed);
+    result = vec4(hair * (0.45 + 0.5 * strand + 0.6 * lock), 0.22);
+#else
+    vec3 c = weave(colours[6], p);
+    float band = soft(0.945 * stature, 0.004, rest.z) * (1.0 - soft(0.962 * stature, 0.004, rest.z));
+    result = vec4(mix(c, colours[7], band), 0.04);
+#endif
     result.rgb = clamp(result.rgb, 0.0, 1.0);
 }
