@@ -35,8 +35,13 @@ class Developer:
 
     def __init__(self, context: Any, size: tuple[int, int]) -> None:
         self._context, self._size = context, size
-        self._post = context.program(source("quad.vert"), source("post.frag"))
-        self._quad = context.vertex_array(self._post, [])
+        self._posts = [
+            context.program(
+                source("quad.vert"), source("post.frag", f"#define EARLIER {earlier}\n")
+            )
+            for earlier in range(2)
+        ]
+        self._quads = [context.vertex_array(post, []) for post in self._posts]
         self._linear, self._labels, self._earlier, self._spare = (
             context.texture(size, 4, dtype="f2") for _ in range(4)
         )
@@ -75,8 +80,9 @@ class Developer:
         for unit, texture in enumerate((self._linear, self._earlier, self._labels)):
             texture.use(unit)
         sensor, K = camera.sensor, camera.K
+        which = int(earlier_share > 0.0)
         set_uniforms(
-            self._post,
+            self._posts[which],
             {
                 "picture": 0,
                 "earlier": 1,
@@ -101,7 +107,7 @@ class Developer:
                 "frame_seed": frame_seed,
             },
         )
-        self._quad.render(moderngl.TRIANGLES, vertices=3)
+        self._quads[which].render(moderngl.TRIANGLES, vertices=3)
         width, height = self._size
         pixels = np.frombuffer(self._final.read(components=3, alignment=1), np.uint8)
         labels = np.frombuffer(

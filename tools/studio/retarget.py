@@ -44,17 +44,24 @@ def _across(v: RealArray, axis: RealArray) -> FloatArray:
     return np.asarray(v - (v * axis).sum(-1, keepdims=True) * axis, np.float32)
 
 
+def _cross(a: RealArray, b: RealArray) -> FloatArray:
+    """``numpy.cross`` of vectors along the last axis, which for few of them takes a fifth."""
+    x, y, z = a[..., 0], a[..., 1], a[..., 2]
+    u, v, w = b[..., 0], b[..., 1], b[..., 2]
+    return np.asarray(np.stack((y * w - z * v, z * u - x * w, x * v - y * u), -1), np.float32)
+
+
 def _axes(left: FloatArray, up: FloatArray) -> FloatArray:
     """(..., 3, 3) columns left, back, up; ``left`` is kept, ``up`` straightened."""
     left = _unit(left)
     up = _unit(_across(up, left))
-    return np.asarray(np.stack([left, np.cross(up, left), up], -1), np.float32)
+    return np.asarray(np.stack([left, _cross(up, left), up], -1), np.float32)
 
 
 def swing(a: FloatArray, b: FloatArray) -> FloatArray:
     """The smallest rotations (..., 3, 3) that turn unit vectors ``a`` to ``b``."""
     a, b = np.broadcast_arrays(a, b)
-    axis = np.cross(a, b)
+    axis = _cross(a, b)
     cosine = np.maximum((a * b).sum(-1), -0.999)[..., None, None]
     skew = _skew(axis)
     return np.asarray(np.eye(3) + skew + skew @ skew / (1.0 + cosine), np.float32)
@@ -70,7 +77,8 @@ def turn(axis: RealArray, angle: float | RealArray) -> FloatArray:
 
 
 def _skew(v: RealArray) -> FloatArray:
-    x, y, z = np.moveaxis(np.asarray(v, np.float32), -1, 0)
+    v = np.asarray(v, np.float32)
+    x, y, z = v[..., 0], v[..., 1], v[..., 2]
     o = np.zeros_like(x)
     table = np.stack([o, -z, y, z, o, -x, -y, x, o], -1)
     return np.asarray(table.reshape(*x.shape, 3, 3), np.float32)
@@ -110,7 +118,7 @@ def _trunk_axes(joints: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]
     chest = _axes(joints[..., 11, :] - joints[..., 14, :], joints[..., 8, :] - joints[..., 7, :])
     up = _unit(joints[..., 10, :] - joints[..., 9, :])
     back = -_unit(_across(joints[..., 9, :] - joints[..., 8, :], up))
-    return hips, chest, np.stack([np.cross(back, up), back, up], -1)
+    return hips, chest, np.stack([_cross(back, up), back, up], -1)
 
 
 class Retargeter:
@@ -153,12 +161,16 @@ class Retargeter:
         put("Hips", hips)
         put("LHipJoint", hips)
         put("RHipJoint", hips)
-        put("LowerBack", _between(hips, chest, 0.3))
-        put("Spine", _between(hips, chest, 0.7))
         put("Spine1", chest)
-        put("Neck", _between(chest, head, 0.35))
-        put("Neck1", _between(chest, head, 0.7))
         put("Head", head)
+        # All at once: a call costs more than the rotations of a single pose.
+        trunk = _between(
+            np.stack((hips, hips, chest, chest)),
+            np.stack((chest, chest, head, head)),
+            np.array([0.3, 0.7, 0.35, 0.7], np.float32)[:, None],
+        )
+        for name, value in zip(("LowerBack", "Spine", "Neck", "Neck1"), trunk, strict=True):
+            put(name, value)
         for side, thumb, first in (("Left", "LThumb", 11), ("Right", "RThumb", 14)):
             upper, lower = (
                 _unit(joints[:, first + i + 1] - joints[:, first + i]) for i in range(2)
@@ -214,11 +226,11 @@ class Retargeter:
         rest = self._rest(name)
         if arm:
             # The rest pose bends the elbow clearly: that plane is the joint's.
-            hinge = _unit(np.cross(self._rest(name.replace("Arm", "ForeArm")), rest))
-            seen = np.cross(lower, upper)
+            hinge = _unit(_cross(self._rest(name.replace("Arm", "ForeArm")), rest))
+            seen = _cross(lower, upper)
         else:
             hinge = _unit(_across(np.array([1.0, 0.0, 0.0], np.float32), rest))
-            seen = np.cross(upper, lower)
+            seen = _cross(upper, lower)
         local = np.einsum("tji,tj->ti", parent, upper)
         plain = parent @ swing(rest, local)
         start = plain @ hinge
@@ -228,7 +240,7 @@ class Retargeter:
         if smooth > 0.0 and len(wanted) > 1:
             wanted = gaussian_filter1d(wanted, smooth, axis=0, mode="nearest")
         angle = np.arctan2(
-            (upper * np.cross(start, wanted)).sum(-1), (start * _across(wanted, upper)).sum(-1)
+            (upper * _cross(start, wanted)).sum(-1), (start * _across(wanted, upper)).sum(-1)
         )
         limit = 1.7 if arm else 0.9
         angle = np.clip(angle, -limit, limit).astype(np.float32)
@@ -266,6 +278,8 @@ class Retargeter:
 
         # A leg that does not stand (lying, kicking) keeps the foot square to the shank.
         free = 1.0 - _smoothstep(-lower[:, 2], 0.15, 0.5)
-        foot = _between(pitched(pitch), shank, free)
-        toes = _between(pitched(np.where(pitch > 0.0, 0.4 * pitch, pitch)), shank, free)
+        rolled = np.where(pitch > 0.0, 0.4 * pitch, pitch)
+        foot, toes = _between(
+            np.stack((pitched(pitch), pitched(rolled))), np.stack((shank, shank)), free
+        )
         return foot, toes

@@ -1,4 +1,5 @@
 // The webcam: distortion, exposure, white balance, lens fall-off, blur, tone curve, sensor noise.
+// EARLIER is fixed when it is compiled: whether the exposure had a first part.
 uniform sampler2D picture, earlier, labels;
 uniform float earlier_share;           // of the exposure
 uniform vec2 texel;
@@ -29,7 +30,10 @@ vec2 undistorted(vec2 place) {
 
 vec3 light(vec2 at) {
     vec3 x = texture(picture, at).rgb;
-    return earlier_share > 0.0 ? mix(x, texture(earlier, at).rgb, earlier_share) : x;
+#if EARLIER
+    x = mix(x, texture(earlier, at).rgb, earlier_share);
+#endif
+    return x;
 }
 
 void main() {
