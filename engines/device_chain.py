@@ -78,12 +78,12 @@ class DeviceChain:
         self._people = PersonFinder(detector, self._operations, usual.score, usual.overlap)
         self._pose, self._lifter = pose, lifter
         self._facts = pose_facts(pose)
-        self._reading = self._facts.reading(flip_test=False)
         self._size = input_size(pose)
         self._authors = lifter.metadata.get("dsvt.network") == "dsvtformer"
         shapes = {spec.name: spec.shape for spec in lifter.inputs}
         frames = cast(int, shapes["joints" if self._authors else "keypoints"][1])
         self._has_context = "context" in shapes
+        self._reading = self._facts.reading(flip_test=False, rivals=not self._authors)
         self._keypoints = torch.zeros(frames, views, JOINT_COUNT, 3, device=self._device)
         channels = self._facts.channels
         at_joints = (JOINT_COUNT, channels + RIVAL_CHANNELS)

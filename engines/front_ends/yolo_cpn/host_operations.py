@@ -25,7 +25,7 @@ from engines.front_ends.yolo_cpn.operations import (
     reduction,
 )
 from engines.front_ends.yolo_cpn.regions import Region
-from engines.front_ends.yolo_cpn.rivals import find_rivals
+from engines.front_ends.yolo_cpn.rivals import RIVALS, find_rivals
 
 
 class HostOperations:
@@ -69,7 +69,7 @@ class HostOperations:
         searched = _blurred(heatmaps, BLURS[reading.decoding])
         places, confidence = _decoded(heatmaps, searched, reading.decoding, reading.peak)
         stride = np.float32(batch.shape[2] / heatmaps.shape[2])
-        rivals = find_rivals(searched, reading.peak)
+        rivals = find_rivals(searched, reading.peak, RIVALS if reading.rivals else 0)
         rivals[..., :2] = (rivals[..., :2] + 0.5) * stride
         return PoseAnswer((places + 0.5) * stride, confidence, rivals, outputs["features"])
 

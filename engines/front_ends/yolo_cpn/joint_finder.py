@@ -45,7 +45,7 @@ class JointFinder:
         self._operations = operations
         self._context = context
         self._facts = pose_facts(backend)
-        self._reading = self._facts.reading(flip_test)
+        self._reading = self._facts.reading(flip_test, rivals=context == "sampled")
         self._height, self._width = input_size(backend)
 
     @property

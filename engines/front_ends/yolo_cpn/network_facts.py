@@ -32,15 +32,16 @@ class PoseFacts:
     weights: str
     light: bool
 
-    def reading(self, flip_test: bool | None) -> HeatReading:
+    def reading(self, flip_test: bool | None, rivals: bool = False) -> HeatReading:
         """How its heatmaps are read.
 
         Args:
             flip_test: whether mirrored crops are looked at, too; None where the network is light.
+            rivals: whether the heatmaps' further peaks are wanted.
         """
         flip = self.light if flip_test is None else flip_test
         partners = COCO_MIRROR if self.coco else MIRROR
-        return HeatReading(self.decoding, self.peak, partners if flip else None)
+        return HeatReading(self.decoding, self.peak, partners if flip else None, rivals)
 
 
 def input_size(backend: DescribedBackend) -> tuple[int, int]:

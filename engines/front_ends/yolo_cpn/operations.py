@@ -79,11 +79,13 @@ class HeatReading:
         partners: for a flip test, each joint's partner on the other side: the mirrored crops are
             looked at, too, and the mean of both heatmaps is read (as in Chen et al., CVPR 2018).
             None looks once.
+        rivals: whether the heatmaps' further peaks are wanted.
     """
 
     decoding: Decoding
     peak: float
     partners: tuple[int, ...] | None = None
+    rivals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class PoseAnswer:
         places: (B, 17, 2) x, y in pixels of the crop.
         confidence: (B, 17), 0…1.
         rivals: (B, 17, R, 3) the heatmaps' further peaks (``rivals.py``): x, y in pixels of the
-            crop and heat 0…1, where 0 is none.
+            crop and heat 0…1, where 0 is none; R is 0 where they were not wanted.
         features: the features of the batch, kept where the engine is.
     """
 

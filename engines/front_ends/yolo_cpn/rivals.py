@@ -30,27 +30,30 @@ _UNIT: Final = 0.1
 """Rivals are told in this many crop heights, which is about a forearm."""
 
 
-def find_rivals(searched: Floats, peak: float) -> Floats:
+def find_rivals(searched: Floats, peak: float, count: int = RIVALS) -> Floats:
     """Finds the further peaks of heatmaps.
 
     Args:
         searched: (B, J, h, w) heat, smoothed as for decoding.
         peak: heat of full certainty.
+        count: how many of each joint.
 
     Returns:
-        (B, J, ``RIVALS``, 3): x, y in cells (0 is the first cell's centre) and heat 0…1, highest
+        (B, J, ``count``, 3): x, y in cells (0 is the first cell's centre) and heat 0…1, highest
         first; zeros where there is none.
     """
     batch, joints, rows, columns = searched.shape
+    if not count:
+        return np.zeros((batch, joints, 0, 3), np.float32)
     maps = searched.reshape(-1, rows, columns)
-    row, column = np.arange(rows)[None, :, None], np.arange(columns)[None, None]
     left = np.where(maps >= _highest_around(maps), maps, -np.inf)
     # What is left after the peak itself is taken away are the rivals.
     place = maps.reshape(len(maps), -1).argmax(1)
-    found = np.zeros((len(maps), RIVALS, 3), np.float32)
-    for n in range(RIVALS):
-        y, x = (side[:, None, None] for side in np.divmod(place, columns))
-        left[(np.abs(row - y) <= APART) & (np.abs(column - x) <= APART)] = -np.inf
+    found = np.zeros((len(maps), count, 3), np.float32)
+    for n in range(count):
+        for one, cell in zip(left, place.tolist(), strict=True):
+            y, x = divmod(cell, columns)
+            one[max(y - APART, 0) : y + APART + 1, max(x - APART, 0) : x + APART + 1] = -np.inf
         flat = left.reshape(len(maps), -1)
         place = flat.argmax(1)
         heat = np.take_along_axis(flat, place[:, None], 1)[:, 0] / peak
@@ -58,7 +61,7 @@ def find_rivals(searched: Floats, peak: float) -> Floats:
         found[there, n, 0] = (place % columns)[there]
         found[there, n, 1] = (place // columns)[there]
         found[there, n, 2] = np.minimum(heat[there], 1.0)
-    return found.reshape(batch, joints, RIVALS, 3)
+    return found.reshape(batch, joints, count, 3)
 
 
 def rival_features(places: Floats, rivals: Floats, height: int) -> Floats:

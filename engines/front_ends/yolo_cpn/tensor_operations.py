@@ -89,9 +89,11 @@ class TensorOperations:
             heatmaps = 0.5 * (heatmaps + mirrored)
         searched = self._blurred(heatmaps, BLURS[reading.decoding])
         joints = self._decoded(heatmaps, searched, reading.decoding, reading.peak)
-        rivals = find_rivals(searched, reading.peak)
+        found = [joints[:, :, None]]
+        if reading.rivals:
+            found.append(find_rivals(searched, reading.peak))
         # One transfer for all of it: joint by joint its peak, then its rivals.
-        down = torch.cat((joints[:, :, None], rivals), 2).cpu().numpy()
+        down = torch.cat(found, 2).cpu().numpy()
         down[..., :2] = (down[..., :2] + 0.5) * np.float32(batch.shape[2] / heatmaps.shape[2])
         places, confidence = down[:, :, 0, :2], down[:, :, 0, 2]
         return PoseAnswer(places, confidence, down[:, :, 1:], outputs["features"])
