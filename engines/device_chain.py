@@ -27,7 +27,6 @@ from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
-from engines.pose_conversion import coco_rivals_to_h36m, coco_to_h36m
 from engines.skeleton import JOINT_COUNT
 
 
@@ -105,23 +104,19 @@ class DeviceChain:
         for view, (found, image) in enumerate(zip(people, images, strict=True)):
             whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float32)
             patches.append(Patch(view, crop_region(found[0].box if found else whole, *self._size)))
-        facts = self._facts
         answer = self._operations.find_joints(self._pose, patches, self._reading)
-        joints = np.concatenate((answer.places, answer.confidence[..., None]), 2)
-        if facts.coco:
-            joints = coco_to_h36m(joints)
-        context = self._context_of(answer, joints[..., :2])
+        joints, rivals = self._facts.found(answer)
+        context = self._context_of(answer, joints[..., :2], rivals)
         keypoints = joints.copy()
         for index, patch in enumerate(patches):
             keypoints[index, :, :2] = patch.region.to_picture(joints[index, :, :2], *self._size)
         self._push(torch.from_numpy(_half_widths(keypoints, images)).to(self._device), context)
         return ChainAnswer(keypoints, self._lift())
 
-    def _context_of(self, answer: PoseAnswer, places: Floats) -> Tensor:
+    def _context_of(self, answer: PoseAnswer, places: Floats, rivals: Floats) -> Tensor:
         """(V, C) of each crop for the authors' lifter, (V, 17, C) at the joints for ours."""
         if self._authors:
             return self._pooled(answer)
-        rivals = coco_rivals_to_h36m(answer.rivals) if self._facts.coco else answer.rivals
         told = torch.from_numpy(rival_features(places, rivals, self._size[0])).to(self._device)
         return torch.cat((self._sampled(answer, places), told), 2)
 

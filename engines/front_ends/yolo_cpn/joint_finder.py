@@ -14,7 +14,6 @@ from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, po
 from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch, PoseAnswer
 from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
-from engines.pose_conversion import coco_rivals_to_h36m, coco_to_h36m
 
 ContextKind = Literal["sampled", "pooled", "none"]
 
@@ -76,12 +75,10 @@ class JointFinder:
         start = perf_counter()
         patches = [Patch(view, crop_region(box, self._height, self._width)) for view, box in people]
         answer = self._operations.find_joints(self._backend, patches, self._reading)
-        joints = np.concatenate((answer.places, answer.confidence[..., None]), 2)
-        if self._facts.coco:
-            joints = coco_to_h36m(joints)
+        joints, rivals = self._facts.found(answer)
         middle = perf_counter()
         note("pose", middle - start)
-        context = self._read_context(answer, joints)
+        context = self._read_context(answer, joints, rivals)
         note("context", perf_counter() - middle)
         views: list[View2D] = []
         for index, patch in enumerate(patches):
@@ -91,13 +88,12 @@ class JointFinder:
             views.append(View2D(keypoints, patch.region.box, own))
         return views
 
-    def _read_context(self, answer: PoseAnswer, joints: Floats) -> Floats | None:
+    def _read_context(self, answer: PoseAnswer, joints: Floats, rivals: Floats) -> Floats | None:
         if self._context == "none":
             return None
         if self._context == "sampled":
             places = np.ascontiguousarray(joints[..., :2])
             sampled = self._operations.sample(answer, places, self._height, self._width)
-            rivals = coco_rivals_to_h36m(answer.rivals) if self._facts.coco else answer.rivals
             return np.concatenate((sampled, rival_features(places, rivals, self._height)), 2)
         pooled = self._operations.pool(answer)[:, None]
         return np.repeat(pooled, joints.shape[1], axis=1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
+
 from engines.backends.base import DescribedBackend
 from engines.errors import UserError
-from engines.front_ends.yolo_cpn.operations import Decoding, HeatReading
-from engines.pose_conversion import COCO_MIRROR
+from engines.front_ends.yolo_cpn.operations import Decoding, Floats, HeatReading, PoseAnswer
+from engines.pose_conversion import COCO_MIRROR, coco_rivals_to_h36m, coco_to_h36m
 from engines.skeleton import MIRROR
 
 
@@ -42,6 +44,17 @@ class PoseFacts:
         flip = self.light if flip_test is None else flip_test
         partners = COCO_MIRROR if self.coco else MIRROR
         return HeatReading(self.decoding, self.peak, partners if flip else None, rivals)
+
+    def found(self, answer: PoseAnswer) -> tuple[Floats, Floats]:
+        """What was found, as H36M-17.
+
+        Returns:
+            (B, 17, 3) x, y in pixels of the crop and confidence; (B, 17, R, 3) rivals.
+        """
+        joints = np.concatenate((answer.places, answer.confidence[..., None]), 2)
+        if self.coco:
+            return coco_to_h36m(joints), coco_rivals_to_h36m(answer.rivals)
+        return joints, answer.rivals
 
 
 def input_size(backend: DescribedBackend) -> tuple[int, int]:
