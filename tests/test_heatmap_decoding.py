@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engines.front_ends.yolo_cpn.host_operations import decode
 from engines.front_ends.yolo_cpn.operations import Decoding
@@ -45,6 +47,21 @@ def test_a_peak_that_noise_splits_is_read_alike_whichever_half_is_higher(kind: s
         heatmaps[..., lower, 20] = heatmaps[..., higher, 20] - 2e-4
         read.append(_decode(kind, heatmaps, "log_parabola", 1.0)[0])
     assert np.abs(read[0] - read[1]).max() < 0.01
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_a_little_other_heat_moves_no_joint_far(seed: int) -> None:
+    """Not even where another cell becomes the highest."""
+    random = np.random.default_rng(seed)
+    truth = random.uniform((8, 8), (40, 56), (4, 17, 2)).astype(np.float32)
+    noise = random.normal(0, 0.03, (4, 17, 64, 48)).astype(np.float32)
+    heatmaps = _peaks(truth, 64, 48) + noise
+    places, _ = _decode("host", heatmaps, "log_parabola", 1.0)
+    for _ in range(4):
+        other = heatmaps + random.normal(0, 3e-4, heatmaps.shape).astype(np.float32)
+        moved = np.abs(_decode("host", other, "log_parabola", 1.0)[0] - places)
+        assert moved.max() < 0.01
 
 
 def test_host_and_torch_read_noise_alike() -> None:

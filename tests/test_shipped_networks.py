@@ -79,11 +79,7 @@ def _halved(stem: str, folder: Path) -> DescribedBackend:
 def test_half_precision_moves_a_person_by_less_than_a_pixel(
     pictures: list[list[npt.NDArray[np.uint8]]], tmp_path: Path
 ) -> None:
-    """On the clip: detections within 1 px, sure joints within 0.5 px.
-
-    All but one in a hundred: where the two highest cells are all but equal, the least difference
-    makes the other one the highest.
-    """
+    """On the clip: detections within 1 px, sure joints within 0.5 px."""
     detector, pose = OnnxRuntimeBackend(shipped("detector"), 1), open_backend(shipped("pose2d"))
     single = YoloCpnFrontEnd(detector, pose, 2)
     half = YoloCpnFrontEnd(_halved("detector", tmp_path), _halved("pose2d", tmp_path), 2)
@@ -106,4 +102,4 @@ def test_half_precision_moves_a_person_by_less_than_a_pixel(
             apart += np.abs(a.keypoints[sure, :2] - b.keypoints[sure, :2]).max(1).tolist()
     assert people >= 4
     assert len(apart) >= 40
-    assert np.quantile(apart, 0.99) < 0.5
+    assert max(apart) < 0.5

