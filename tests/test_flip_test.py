@@ -77,8 +77,8 @@ def test_a_mirrored_person_is_seen_mirrored(kind: str, picture: npt.NDArray[np.u
 
 def test_host_and_torch_agree(picture: npt.NDArray[np.uint8]) -> None:
     one, other = (_joints(kind, picture, REGION, True) for kind in ("host", "torch"))
-    # A tenth of a heatmap's cell: OpenCV and torch do not cut quite the same crop.
-    assert np.abs(one[0] - other[0]).max() < 0.4
+    # OpenCV and torch do not cut quite the same crop.
+    assert np.abs(one[0] - other[0]).max() < 0.1
     assert np.abs(one[1] - other[1]).max() < 0.02
 
 

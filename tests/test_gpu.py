@@ -95,11 +95,7 @@ def test_tensors_on_the_gpu_stay_there() -> None:
 
 
 def test_half_precision_moves_a_person_by_less_than_a_pixel() -> None:
-    """On the clip: detections within 1 px, sure joints within 0.5 px.
-
-    All but one joint in a hundred: where the two highest cells are all but equal, the least
-    difference makes the other one the highest.
-    """
+    """On the clip: detections within 1 px, sure joints within 0.5 px."""
     front_ends = []
     for half in (False, True):
         detector, pose = (
@@ -124,7 +120,7 @@ def test_half_precision_moves_a_person_by_less_than_a_pixel() -> None:
             apart += gaps.max(1).tolist()
     assert people >= 8
     assert len(apart) >= 80
-    assert np.quantile(apart, 0.99) < 0.5
+    assert max(apart) < 0.5
 
 
 @pytest.mark.parametrize("name", LIGHT)
