@@ -168,13 +168,16 @@ def test_the_shipped_lifter_runs_on_every_engine() -> None:
     path = Path(__file__).resolve().parents[1] / "weights" / "lifter.onnx"
     generator = np.random.default_rng(0)
     keypoints = generator.uniform(-0.5, 0.5, (1, 27, 3, 17, 3)).astype(np.float32)
+    backend = open_backend(path, "onnxruntime", 1)
+    channels = {spec.name: spec.shape for spec in backend.inputs}["context"][-1]
+    assert channels is not None
     inputs = {
         "keypoints": keypoints,
         "view_mask": np.ones((1, 3), np.float32),
-        "context": generator.uniform(0, 1, (1, 27, 3, 17, 64)).astype(np.float32),
+        "context": generator.uniform(0, 1, (1, 27, 3, 17, channels)).astype(np.float32),
         "context_mask": np.ones((1, 27, 3), np.float32),
     }
-    one = open_backend(path, "onnxruntime", 1).run(inputs)
+    one = backend.run(inputs)
     other = open_backend(path, "torch", 1).run(inputs)
     for name in ("joints", "log_sigma"):
         assert np.abs(one[name] - other[name]).max() < 1e-3
