@@ -29,6 +29,12 @@ def seen_walkers(batch: int, views: int) -> SeenJoints:
     return SeenJoints(rig.project(camera), camera[..., 2], relative, rig)
 
 
+def lender_of(bank: WindowBank) -> ErrorLender:
+    """Lends the errors of a bank as they are."""
+    mean, _ = bank.feature_statistics()
+    return ErrorLender(bank, NO_ERRORS, mean)
+
+
 def erring(scene: FeatureScene, by: tuple[float, float], confidence: float) -> FeatureScene:
     """A front end that errs by the same share of the person's box everywhere."""
     high, low = scene.truth.max(2), scene.truth.min(2)
@@ -43,7 +49,7 @@ def erring(scene: FeatureScene, by: tuple[float, float], confidence: float) -> F
 def test_errors_are_lent_in_proportion_to_the_person() -> None:
     bank = WindowBank([erring(drawn_features(60, 1), (0.05, -0.02), 0.6)], 27, CPU)
     seen = seen_walkers(3, 4)
-    lender = ErrorLender(bank, NO_ERRORS)
+    lender = lender_of(bank)
     found = lender.observe(seen, torch.Generator().manual_seed(0)).keypoints
     assert found.shape == (3, 27, 4, 17, 3)
     inside = (found[..., 2] - 0.6).abs() < 1e-3
@@ -58,7 +64,7 @@ def test_what_is_missing_there_is_missing_here() -> None:
     scene = drawn_features(60, 2)
     scene.keypoints[:, :, 13] = 0.0
     scene.keypoints[:, 1, :, 2] *= 0.5
-    lender = ErrorLender(WindowBank([scene], 27, CPU), NO_ERRORS)
+    lender = lender_of(WindowBank([scene], 27, CPU))
     lent = lender.observe(seen_walkers(4, 3), torch.Generator().manual_seed(1))
     found = lent.keypoints
     assert (found[..., 13, :] == 0).all()
@@ -70,9 +76,7 @@ def test_what_is_missing_there_is_missing_here() -> None:
 
 def test_of_the_context_only_rivals_are_lent() -> None:
     bank = WindowBank([drawn_features(60, 2)], 27, CPU)
-    lent = ErrorLender(bank, NO_ERRORS).observe(
-        seen_walkers(3, 4), torch.Generator().manual_seed(0)
-    )
+    lent = lender_of(bank).observe(seen_walkers(3, 4), torch.Generator().manual_seed(0))
     assert lent.context is not None and lent.context_mask is not None
     assert lent.context.shape == (3, 27, 4, 17, 10)
     assert (lent.context_mask == 1).all()
@@ -92,7 +96,7 @@ def test_poses_borrow_of_their_like() -> None:
     for turn, confidence in ((flat, 0.8), (np.diag([-1.0, -1, 1]).astype(np.float32) @ flat, 0.4)):
         scene = erring(replace(upright, rotation=turn[None]), (0.0, 0.0), confidence)
         scenes.append(scene)
-    lender = ErrorLender(WindowBank(scenes, 27, CPU), NO_ERRORS)
+    lender = lender_of(WindowBank(scenes, 27, CPU))
     seen = seen_walkers(6, 2)
     assert (seen.target[..., 10, 1] < seen.target[..., 3, 1]).all(), "y is down, heads are up"
     found = lender.observe(seen, torch.Generator().manual_seed(3)).keypoints

@@ -41,12 +41,12 @@ class ErrorLender:
     Args:
         bank: rendered sequences as the front end saw them.
         errors: what goes wrong on top.
+        context_mean: (C,) of ``bank.feature_statistics``.
     """
 
-    def __init__(self, bank: WindowBank, errors: RenderedErrors) -> None:
+    def __init__(self, bank: WindowBank, errors: RenderedErrors, context_mean: Tensor) -> None:
         self._bank, self._errors = bank, errors
-        mean, _ = bank.feature_statistics()
-        self._unsaid = mean[: len(mean) - RIVAL_CHANNELS]
+        self._unsaid = context_mean[:-RIVAL_CHANNELS]
         """What features say that say nothing."""
 
     def observe(self, seen: SeenJoints, generator: torch.Generator) -> FoundJoints:

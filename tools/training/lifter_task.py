@@ -77,11 +77,10 @@ class LifterTask:
         self.frame_weights /= self.frame_weights.mean()
         self.view_weights = torch.tensor(config.view_weights, device=device)
         self.rendered = self._load_rendered(features, "train", device)
-        self.lender = (
-            None if self.rendered is None else ErrorLender(self.rendered, config.rendered.errors)
-        )
+        self.lender: ErrorLender | None = None
         if self.rendered is not None:
             self.context_mean, self.context_deviation = self.rendered.feature_statistics()
+            self.lender = ErrorLender(self.rendered, config.rendered.errors, self.context_mean)
         held_back_scenes = self._load_rendered(features, "validation", device)
         self.rendered_validation = (
             None

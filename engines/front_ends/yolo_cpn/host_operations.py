@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Sequence
+from typing import Final, cast
 
 import cv2
 import numpy as np
@@ -27,7 +27,9 @@ from engines.front_ends.yolo_cpn.operations import (
     reduction,
 )
 from engines.front_ends.yolo_cpn.regions import Region
-from engines.front_ends.yolo_cpn.rivals import RIVALS, find_rivals
+from engines.front_ends.yolo_cpn.rivals import APART, LEAST_SHARE, RIVALS
+
+_NEIGHBOURS: Final = np.ones((3, 3), np.uint8)
 
 
 class HostOperations:
@@ -71,7 +73,9 @@ class HostOperations:
         searched = _blurred(heatmaps, BLURS[reading.decoding])
         places, confidence = _decoded(heatmaps, searched, reading.decoding, reading.peak)
         stride = np.float32(batch.shape[2] / heatmaps.shape[2])
-        rivals = find_rivals(searched, reading.peak, RIVALS if reading.rivals else 0)
+        rivals = np.zeros((*confidence.shape, 0, 3), np.float32)
+        if reading.rivals:
+            rivals = find_rivals(searched, reading.peak)
         rivals[..., :2] = (rivals[..., :2] + 0.5) * stride
         return PoseAnswer((places + 0.5) * stride, confidence, rivals, outputs["features"])
 
@@ -187,16 +191,55 @@ def _parabola(maps: Floats, best: np.ndarray, peak: float) -> Floats:
     return np.stack(shifts, 1).astype(np.float32)
 
 
+def find_rivals(searched: Floats, peak: float) -> Floats:
+    """Finds the further peaks of heatmaps (``rivals.py``).
+
+    Args:
+        searched: (B, J, h, w) heat, smoothed as for decoding.
+        peak: heat of full certainty.
+
+    Returns:
+        (B, J, ``RIVALS``, 3): x, y in cells (0 is the first cell's centre) and heat 0…1, highest
+        first; zeros where there is none.
+    """
+    batch, joints, rows, columns = searched.shape
+    maps = searched.reshape(-1, rows, columns)
+    highest = _filtered(searched, lambda stacked: cv2.dilate(stacked, _NEIGHBOURS))
+    left = np.where(searched >= highest, searched, -np.inf).reshape(maps.shape)
+    # What is left after the peak itself is taken away are the rivals.
+    place = maps.reshape(len(maps), -1).argmax(1)
+    found = np.zeros((len(maps), RIVALS, 3), np.float32)
+    for n in range(RIVALS):
+        for one, cell in zip(left, place.tolist(), strict=True):
+            y, x = divmod(cell, columns)
+            one[max(y - APART, 0) : y + APART + 1, max(x - APART, 0) : x + APART + 1] = -np.inf
+        flat = left.reshape(len(maps), -1)
+        place = flat.argmax(1)
+        heat = np.take_along_axis(flat, place[:, None], 1)[:, 0] / peak
+        there = heat >= LEAST_SHARE
+        found[there, n, 0] = (place % columns)[there]
+        found[there, n, 1] = (place // columns)[there]
+        found[there, n, 2] = np.minimum(heat[there], 1.0)
+    return found.reshape(batch, joints, RIVALS, 3)
+
+
 def _blurred(heatmaps: Floats, blur: Blur) -> Floats:
     size = (blur.size, blur.size)
     border = cv2.BORDER_REPLICATE if blur.edge_goes_on else cv2.BORDER_CONSTANT
-    blurred = np.empty_like(heatmaps)
-    for maps, smooth in zip(heatmaps, blurred, strict=True):
+    return _filtered(
+        heatmaps,
+        lambda stacked: cv2.GaussianBlur(stacked, size, blur.sigma, borderType=border),
+    )
+
+
+def _filtered(heatmaps: Floats, change: Callable[[Floats], np.ndarray]) -> Floats:
+    """Heatmaps (B, J, h, w), each changed by a filter of OpenCV."""
+    changed = np.empty_like(heatmaps)
+    for maps, result in zip(heatmaps, changed, strict=True):
         # A crop's maps at a time, as channels, of which OpenCV takes 512 at most.
         stacked = np.ascontiguousarray(maps.transpose(1, 2, 0))
-        found = cv2.GaussianBlur(stacked, size, blur.sigma, borderType=border)
-        smooth[:] = found.transpose(2, 0, 1)
-    return blurred
+        result[:] = change(stacked).reshape(stacked.shape).transpose(2, 0, 1)
+    return changed
 
 
 def _cut(

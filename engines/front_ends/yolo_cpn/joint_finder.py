@@ -50,8 +50,9 @@ class JointFinder:
     @property
     def context_channels(self) -> int:
         """C of the context; 0 where there is none."""
-        own = {"none": 0, "pooled": self._facts.channels}
-        return own.get(self._context, self._facts.channels + RIVAL_CHANNELS)
+        if self._context == "none":
+            return 0
+        return self._facts.channels + (RIVAL_CHANNELS if self._context == "sampled" else 0)
 
     @property
     def context_source(self) -> str:

@@ -223,7 +223,7 @@ def _cut(
 
 
 def find_rivals(searched: Tensor, peak: float) -> Tensor:
-    """Finds the further peaks of heatmaps; the arithmetic of ``rivals.find_rivals``.
+    """Finds the further peaks of heatmaps; the arithmetic of ``host_operations.find_rivals``.
 
     Args:
         searched: (B, 17, h, w) heat, smoothed as for decoding.
