@@ -110,9 +110,10 @@ def marker_pose_network() -> PoseNetwork:
     return network.eval()
 
 
-def marker_detector() -> PersonDetector:
-    """Finds the green block in pictures of 128 × 128; its boxes are 60 × 110."""
-    network = Darknet(parse_cfg(DETECTOR_CFG, "marker"))
+def marker_detector(width: int = 60, height: int = 110) -> PersonDetector:
+    """Finds the green block in pictures of 128 × 128; its boxes are all of one size."""
+    cfg = DETECTOR_CFG.replace("anchors=60,110", f"anchors={width},{height}")
+    network = Darknet(parse_cfg(cfg, "marker"))
     layer = network.layers[0]
     assert isinstance(layer, ConvolutionLayer) and layer.conv.bias is not None
     with torch.no_grad():
@@ -122,4 +123,4 @@ def marker_detector() -> PersonDetector:
         layer.conv.weight[4] = green  # objectness: how much more green than red and blue
         layer.conv.bias[4] = 30.0  # grey gives 30 - 40, a block that fills a quarter of it +20
         layer.conv.bias[5] = 10.0
-    return darknet_detector(network.eval(), DETECTOR_CFG)
+    return darknet_detector(network.eval(), cfg)

@@ -13,7 +13,7 @@ import pytest
 from engines.backends.torch_backend import TorchBackend
 from engines.errors import UserError
 from engines.export import export_onnx
-from engines.front_ends.tracking import TrackSettings
+from engines.front_ends.tracking import TrackSettings, prominence
 from engines.front_ends.yolo_cpn.front_end import (
     YoloCpnFrontEnd,
     YoloCpnSettings,
@@ -134,6 +134,26 @@ def test_a_box_that_reaches_too_far_is_not_believed() -> None:
     # From then on the box follows the joints, and one look is enough.
     (again,) = front_end.process([image])
     assert again is not None and float(again.keypoints[:, 2].mean()) >= sure
+
+
+def test_a_coat_does_not_keep_somebody_from_being_found() -> None:
+    """A green block alone, in the middle of the picture, is the more prominent of the two."""
+    detector, pose = (
+        TorchBackend(marker_detector(24, 44), 1),
+        TorchBackend(marker_pose_network(), 1),
+    )
+    front_end = YoloCpnFrontEnd(detector, pose, 1)
+    image = blank_picture(480, 640)
+    cv2.rectangle(image, (330, 250), (380, 300), (0, 255, 0), -1)
+    joints = draw_person(image, 520, 240, 180)
+    operations = HostOperations()
+    operations.take([image])
+    people = PersonFinder(detector, operations, 0.3, 0.6).find([image], [0])[0]
+    coat = max(people, key=lambda person: prominence(person, 480, 640))
+    assert coat.box[2] < 450, "the coat is not the more prominent one"
+    (result,) = front_end.process([image])
+    assert result is not None
+    assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 6
 
 
 def test_nobody_is_found_where_nobody_is(front_end: YoloCpnFrontEnd) -> None:

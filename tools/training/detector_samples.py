@@ -15,6 +15,7 @@ import numpy.typing as npt
 from engines.front_ends.yolo_cpn.operations import LETTERBOX_FILL
 from tools.studio.shards import PICTURE_SIZES, Scene, Split
 from tools.training.looks import cover, vary_look
+from tools.training.pasted_people import Labelled, paste_person
 from tools.training.scene_pool import ScenePool
 
 Picture = npt.NDArray[np.uint8]
@@ -23,8 +24,8 @@ Floats = npt.NDArray[np.float32]
 NOBODY, PERSON, IGNORED = range(3)
 """What a row of boxes is: none, a person to find, or one too little seen to ask for or forbid."""
 
-MOST_PEOPLE: Final = 12
-"""Rows of boxes of a sample: up to three people in each of four pictures."""
+MOST_PEOPLE: Final = 16
+"""Rows of boxes of a sample: up to four people in each of four pictures."""
 
 _LEAST_SHARE: Final = 0.0015
 """People who fill less of the stored picture are not asked for."""
@@ -46,8 +47,8 @@ class DetectorSample(NamedTuple):
 
     Attributes:
         picture: (h, w, 3) RGB bytes.
-        boxes: (12, 4) x0, y0, x1, y1 in pixels of the input.
-        kinds: (12,) ``NOBODY``, ``PERSON`` or ``IGNORED``.
+        boxes: (16, 4) x0, y0, x1, y1 in pixels of the input.
+        kinds: (16,) ``NOBODY``, ``PERSON`` or ``IGNORED``.
     """
 
     picture: Picture
@@ -63,6 +64,7 @@ class DetectorVariety:
         crops_share: Share of pictures that are taken from crops of people rather than whole ones.
         mosaic_share: Share of samples made of four pictures.
         least_zoom: The smallest part of a picture that is shown, of its sides.
+        paste_share: Share of pictures with somebody out of another one laid in.
         cover_share: Share of pictures with something drawn in front.
         look: Strength of the changes of colour, sharpness and noise.
     """
@@ -70,6 +72,7 @@ class DetectorVariety:
     crops_share: float = 0.3
     mosaic_share: float = 0.2
     least_zoom: float = 0.45
+    paste_share: float = 0.35
     cover_share: float = 0.15
     look: float = 1.0
 
@@ -126,13 +129,15 @@ class PictureSource:
 
     def _single(self, rng: np.random.Generator, height: int, width: int) -> DetectorSample:
         variety = self._variety
-        pool = self._frames
-        if self._crops is not None and rng.random() < variety.crops_share:
-            pool = self._crops
-        scene = pool.draw(rng)
-        index = int(rng.integers(len(scene)))
-        stored = scene.picture(index)
-        boxes, asked = people_of(scene, index)
+        scene, index = self._stored(rng)
+        if rng.random() < variety.paste_share:
+            pasted = paste_person(Labelled.of(scene, index), Labelled.of(*self._stored(rng)), rng)
+            stored = pasted.picture
+            boxes, pixels = pasted.people()
+            asked = pixels >= _LEAST_SHARE * pasted.owner.size
+        else:
+            stored = scene.picture(index)
+            boxes, asked = people_of(scene, index)
         if rng.random() < variety.cover_share:
             # Not so much that a person disappears: boxes stay as they are.
             cover(stored, rng, self._stuff)
@@ -144,6 +149,14 @@ class PictureSource:
             *(stored, shown, boxes, asked, height, width, rng.random() < 0.5),
             lambda inner: vary_look(inner, rng, variety.look),
         )
+
+    def _stored(self, rng: np.random.Generator) -> tuple[Scene, int]:
+        """A scene by chance, and which of its pictures."""
+        pool = self._frames
+        if self._crops is not None and rng.random() < self._variety.crops_share:
+            pool = self._crops
+        scene = pool.draw(rng)
+        return scene, int(rng.integers(len(scene)))
 
 
 def people_of(scene: Scene, index: int) -> tuple[Floats, npt.NDArray[np.bool_]]:

@@ -14,7 +14,7 @@ from engines.backends.base import DescribedBackend
 from engines.backends.select import EngineName, open_backend
 from engines.errors import UserError
 from engines.front_ends.base import Image, StageTime, View2D
-from engines.front_ends.tracking import PersonTrack, TrackSettings
+from engines.front_ends.tracking import Candidate, PersonTrack, TrackSettings, prominence
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import ContextKind, JointFinder
 from engines.front_ends.yolo_cpn.network_facts import network_name
@@ -24,6 +24,9 @@ from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible, lik
 from engines.model_files import Precision
 
 _STAGES: Final = ("pictures", "detect", "pose", "context")
+
+_TRIED: Final = 4
+"""Of the people found for a new track, so many of the most prominent are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +180,39 @@ class YoloCpnFrontEnd:
     def _detect(self, images: Sequence[Image | None], views: Sequence[int]) -> set[int]:
         """Starts or checks the tracks of some views; returns those with a new or doubtful box."""
         start = perf_counter()
+        found = self._people.find(images, views)
+        self._note("detect", perf_counter() - start)
         doubted: set[int] = set()
-        for view, people in zip(views, self._people.find(images, views), strict=True):
+        for view, people in zip(views, found, strict=True):
             height, width = cast(Image, images[view]).shape[:2]
             track = self._tracks[view]
             before = track.region
             if before is None:
-                track.start(people, height, width)
+                track.start(self._recognised(view, people, height, width), height, width)
             else:
                 track.check(people, height, width)
             if track.region is not before or track.unsure:
                 doubted.add(view)
-        self._note("detect", perf_counter() - start)
         return doubted
+
+    def _recognised(
+        self, view: int, people: Sequence[Candidate[Floats]], height: int, width: int
+    ) -> list[Candidate[Floats]]:
+        """Of several people found, those in whom the pose network sees a person, too.
+
+        A coat that the detector takes for somebody large would otherwise keep the track from
+        somebody small, set after set. Scores come out multiplied by the joints' confidence.
+        """
+        if len(people) < 2:
+            return list(people)
+        likely = sorted(people, key=lambda person: -prominence(person, height, width))[:_TRIED]
+        looked_at = self._joints.find([(view, person.box) for person in likely], self._note)
+        sure = (float(result.keypoints[:, 2].mean()) for result in looked_at)
+        return [
+            Candidate(person.region, person.box, person.score * confidence)
+            for person, confidence in zip(likely, sure, strict=True)
+            if confidence >= self._settings.confidence
+        ]
 
     def _look(
         self, people: Sequence[tuple[int, Floats]], doubted: Collection[int]
