@@ -159,21 +159,27 @@ class PictureSource:
         return scene, int(rng.integers(len(scene)))
 
 
+def who_is_in(scene: Scene, index: int) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Which of a scene's people a stored picture shows, (K,), and their boxes (K, 4) in it."""
+    region = scene.regions[index]
+    size = np.array(PICTURE_SIZES[scene.kind], np.float32)
+    scale = size / (region[2:] - region[:2])
+    boxes = (scene.boxes[index].reshape(-1, 2, 2) - region[:2]) * scale
+    boxes = boxes.clip(0, size).reshape(-1, 4).astype(np.float32)
+    present = np.isfinite(boxes).all(1) & (scene.pixels[index] > 0)
+    present &= (boxes[:, 2:] - boxes[:, :2] > 0).all(1)
+    return np.flatnonzero(present), boxes[present]
+
+
 def people_of(scene: Scene, index: int) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """The people in a stored picture.
 
     Returns:
         (K, 4) boxes in its pixels, and (K,) whether enough is seen of each to ask for them.
     """
-    region = scene.regions[index]
-    size = np.array(PICTURE_SIZES[scene.kind], np.float32)
-    scale = size / (region[2:] - region[:2])
-    boxes = (scene.boxes[index].reshape(-1, 2, 2) - region[:2]) * scale
-    boxes = boxes.clip(0, size).reshape(-1, 4).astype(np.float32)
-    pixels = scene.pixels[index]
-    present = np.isfinite(boxes).all(1) & (pixels > 0)
-    present &= (boxes[:, 2:] - boxes[:, :2] > 0).all(1)
-    return boxes[present], pixels[present] >= _LEAST_SHARE * float(size.prod())
+    who, boxes = who_is_in(scene, index)
+    width, height = PICTURE_SIZES[scene.kind]
+    return boxes, scene.pixels[index, who] >= _LEAST_SHARE * width * height
 
 
 def graded(scene: Scene, index: int) -> tuple[Floats, Picture]:

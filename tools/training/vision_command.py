@@ -23,6 +23,7 @@ from tools.training import parallel
 from tools.training.checkpoints import load_checkpoint
 from tools.training.detector_evaluation import evaluate_detector
 from tools.training.detector_task import DetectorPreset, DetectorTask, fresh_detector
+from tools.training.finding_evaluation import evaluate_finding
 from tools.training.loop import Task, Trainer
 from tools.training.loop_config import LoopConfig
 from tools.training.metrics_log import last_validation
@@ -69,6 +70,10 @@ def detector(
     export: Export = None,
     evaluate: Evaluate = None,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures of the test.")] = 4000,
+    with_pose: Annotated[
+        Path | None,
+        typer.Option(help="With --evaluate: also whom the front end finds with this pose network."),
+    ] = None,
     report: Report = None,
 ) -> None:
     """Train the light person detector on rendered pictures.
@@ -85,6 +90,8 @@ def detector(
             _ship(network, folder, start, export, "detector", "light detector")
         elif evaluate is not None:
             _write(evaluate_detector(evaluate, _given(data), pictures, threads), report)
+            if with_pose is not None:
+                evaluate_finding(evaluate, with_pose, _given(data), threads)
         else:
             scenes = _given(data)
             _train(lambda device: DetectorTask(task, scenes, device), settings.loop, folder, start)
