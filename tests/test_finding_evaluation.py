@@ -18,7 +18,8 @@ from marker_networks import (
 )
 from picture_scenes import box_scene
 from tools.studio.shards import HIDDEN, Scene, packed, scene_path, write_scene
-from tools.training.finding_evaluation import evaluate_finding, in_clear_view, is_on_somebody
+from tools.training.detector_samples import in_clear_view
+from tools.training.finding_evaluation import evaluate_finding, is_on_somebody
 
 HEIGHT, PLACE = 120, (160, 120)
 
@@ -64,7 +65,7 @@ def test_joints_elsewhere_are_on_nobody() -> None:
 
 def test_somebody_mostly_hidden_is_not_in_clear_view() -> None:
     scene = marker_pictures([True], [True])
-    assert in_clear_view(scene, 0)
+    assert in_clear_view(scene, 0).tolist() == [True]
     visibility = scene.visibility.copy()
     visibility[0, 0, :7] = HIDDEN
-    assert not in_clear_view(replace(scene, visibility=visibility), 0)
+    assert in_clear_view(replace(scene, visibility=visibility), 0).tolist() == [False]

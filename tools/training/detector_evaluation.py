@@ -11,7 +11,13 @@ from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from tools.training.detector_metrics import DetectionScore, score_detections
-from tools.training.detector_samples import DetectorSample, graded
+from tools.training.detector_samples import (
+    IGNORED,
+    PERSON,
+    DetectorSample,
+    graded,
+    in_clear_view,
+)
 from tools.training.scene_pool import ScenePool
 
 _AT_ONCE = 8
@@ -34,7 +40,7 @@ def evaluate_detector(weights: Path, data: Path, pictures: int, threads: int) ->
     backend = open_backend(weights, "onnxruntime", threads)
     finder = PersonFinder(backend, operations, settings.score, settings.overlap)
     pool = ScenePool(data, "test", "frames", 100.0)
-    found, samples = [], []
+    found, samples, clear = [], [], []
     for path in pool.paths:
         scene = pool.read(path)
         for start in range(0, len(scene), _AT_ONCE):
@@ -47,12 +53,16 @@ def evaluate_detector(weights: Path, data: Path, pictures: int, threads: int) ->
             for index, image in zip(part, images, strict=True):
                 boxes, kinds = graded(scene, index)
                 samples.append(DetectorSample(image, boxes, kinds))
+                hidden = (kinds == PERSON) & ~in_clear_view(scene, index)
+                clear.append(DetectorSample(image, boxes, np.where(hidden, IGNORED, kinds)))
         if len(samples) >= pictures:
             break
     backend.close()
     score = score_detections(found, samples)
     print(f"pictures {score.pictures}, empty rooms {score.empty}, people {score.people}")
     print(f"recall at IoU 0.5: {score.recall:.2f} %, mean overlap {score.mean_overlap:.1f} %")
+    plain = score_detections(found, clear)
+    print(f"of the {plain.people} in clear view: {plain.recall:.2f} %")
     print(f"false boxes: {score.false_per_empty:.4f} an empty room, ", end="")
     print(f"{score.false_per_picture:.4f} a picture")
     return score

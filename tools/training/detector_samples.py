@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.front_ends.yolo_cpn.operations import LETTERBOX_FILL
-from tools.studio.shards import PICTURE_SIZES, Scene, Split
+from tools.studio.shards import PICTURE_SIZES, VISIBLE, Scene, Split
 from tools.training.looks import cover, vary_look
 from tools.training.pasted_people import Labelled, paste_person
 from tools.training.scene_pool import ScenePool
@@ -35,6 +35,11 @@ _LEAST_SIZE: Final = 0.055
 
 _LEAST_KEPT: Final = 0.3
 """People of whose box the picture's border leaves less are not asked for."""
+
+_CLEAR_SHARE: Final = 0.65
+"""Somebody of whom this share of the joints can be seen is in clear view, as in the "reasonable"
+set of pedestrians (Dollár et al., "Pedestrian Detection: An Evaluation of the State of the Art",
+TPAMI 2012)."""
 
 _SHAPES: Final = ((4 / 3, 0.45), (16 / 9, 0.25), (3 / 4, 0.15), (9 / 16, 0.15))
 """Width over height of webcam pictures, and how often they are drawn."""
@@ -188,6 +193,13 @@ def graded(scene: Scene, index: int) -> tuple[Floats, Picture]:
     longer = (boxes[:, 2:] - boxes[:, :2]).max(1, initial=0)
     asked &= longer >= _LEAST_SIZE * max(PICTURE_SIZES[scene.kind])
     return boxes, np.where(asked, PERSON, IGNORED).astype(np.uint8)
+
+
+def in_clear_view(scene: Scene, index: int) -> npt.NDArray[np.bool_]:
+    """(K,) which of the people in a stored picture little or nothing hides."""
+    who, _ = who_is_in(scene, index)
+    seen = (scene.visibility[index, who] == VISIBLE).mean(1)
+    return np.asarray(seen >= _CLEAR_SHARE)
 
 
 def whole_picture(scene: Scene, index: int, height: int, width: int) -> DetectorSample:

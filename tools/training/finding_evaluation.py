@@ -17,15 +17,10 @@ import numpy.typing as npt
 from engines.front_ends.tracking import TrackSettings
 from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings, open_yolo_cpn
 from tools.studio.shards import PICTURE_SIZES, VISIBLE, Scene
-from tools.training.detector_samples import PERSON, graded, who_is_in
+from tools.training.detector_samples import PERSON, graded, in_clear_view, who_is_in
 from tools.training.scene_pool import ScenePool
 
 Floats = npt.NDArray[np.float32]
-
-CLEAR_SHARE: Final = 0.65
-"""Somebody of whom this share of the joints can be seen is in clear view, as in the "reasonable"
-set of pedestrians (Dollár et al., "Pedestrian Detection: An Evaluation of the State of the Art",
-TPAMI 2012)."""
 
 _NEAR: Final = 0.1
 """A joint is right within this share of the longer side of the person's box…"""
@@ -69,8 +64,8 @@ def evaluate_finding(detector: Path, pose: Path, data: Path, threads: int) -> Fi
     front_end = open_yolo_cpn(1, detector, pose, "onnxruntime", threads, forgetful)
     clear = found = elsewhere = empty = ghosts = 0
     for scene, index in _pictures(ScenePool(data, "test", "frames", 100.0)):
-        people, _ = graded(scene, index)
-        asked = in_clear_view(scene, index)
+        people, kinds = graded(scene, index)
+        asked = bool(((kinds == PERSON) & in_clear_view(scene, index)).any())
         if len(people) and not asked:
             continue
         front_end.process([None])  # it forgets the picture before
@@ -97,13 +92,6 @@ def evaluate_finding(detector: Path, pose: Path, data: Path, threads: int) -> Fi
     print(f"{score.found:.1f} % and is elsewhere in {score.elsewhere:.1f} %")
     print(f"nobody: {empty} pictures, it finds somebody in {score.ghosts:.1f} %")
     return score
-
-
-def in_clear_view(scene: Scene, index: int) -> bool:
-    """Whether a stored picture shows somebody who is asked for and in clear view."""
-    _, kinds = graded(scene, index)
-    seen = (scene.visibility[index, who_is_in(scene, index)[0]] == VISIBLE).mean(1)
-    return bool(((kinds == PERSON) & (seen >= CLEAR_SHARE)).any())
 
 
 def is_on_somebody(scene: Scene, index: int, keypoints: Floats) -> bool:
