@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from engines.export import export_onnx
+from engines.skeleton import MIRROR
 from marker_networks import (
     blank_picture,
     draw_person,
@@ -59,6 +60,8 @@ def test_joints_elsewhere_are_on_nobody() -> None:
     joints = np.ones((17, 3), np.float32)
     joints[:, :2] = person_places(HEIGHT) + np.array(PLACE, np.float32)
     assert is_on_somebody(scene, 0, joints)
+    assert is_on_somebody(scene, 0, joints[list(MIRROR)])
+    assert not is_on_somebody(scene, 0, joints[::-1])
     assert not is_on_somebody(scene, 0, joints + np.array((40, 0, 0), np.float32))
     assert not is_on_somebody(marker_pictures([True], [False]), 0, joints)
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from engines.front_ends.tracking import TrackSettings
 from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings, open_yolo_cpn
+from engines.skeleton import MIRROR
 from tools.studio.shards import PICTURE_SIZES, VISIBLE, Scene
 from tools.training.detector_samples import PERSON, graded, in_clear_view, who_is_in
 from tools.training.scene_pool import ScenePool
@@ -95,7 +96,7 @@ def evaluate_finding(detector: Path, pose: Path, data: Path, threads: int) -> Fi
 
 
 def is_on_somebody(scene: Scene, index: int, keypoints: Floats) -> bool:
-    """Whether joints are those of somebody in a stored picture.
+    """Whether joints are those of somebody in a stored picture, be it with left for right.
 
     Args:
         scene: The scene.
@@ -109,9 +110,11 @@ def is_on_somebody(scene: Scene, index: int, keypoints: Floats) -> bool:
         if not visible.any():
             continue
         joints = (scene.joints_px[index, person, visible] - region[:2]) * scale
-        away = np.linalg.norm(keypoints[visible, :2] - joints, axis=1)
-        if (away < _NEAR * float((box[2:] - box[:2]).max())).mean() >= _RIGHT_SHARE:
-            return True
+        near = _NEAR * float((box[2:] - box[:2]).max())
+        for sided in (keypoints, keypoints[list(MIRROR)]):
+            away = np.linalg.norm(sided[visible, :2] - joints, axis=1)
+            if (away < near).mean() >= _RIGHT_SHARE:
+                return True
     return False
 
 
