@@ -136,15 +136,19 @@ def test_a_box_that_reaches_too_far_is_not_believed() -> None:
     assert again is not None and float(again.keypoints[:, 2].mean()) >= sure
 
 
+def with_coat(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A green block alone, nearer to the middle of a 640×480 picture than a person aside."""
+    cv2.rectangle(image, (330, 250), (380, 300), (0, 255, 0), -1)
+    return image
+
+
 def test_a_coat_does_not_keep_somebody_from_being_found() -> None:
-    """A green block alone, in the middle of the picture, is the more prominent of the two."""
     detector, pose = (
         TorchBackend(marker_detector(24, 44), 1),
         TorchBackend(marker_pose_network(), 1),
     )
     front_end = YoloCpnFrontEnd(detector, pose, 1)
-    image = blank_picture(480, 640)
-    cv2.rectangle(image, (330, 250), (380, 300), (0, 255, 0), -1)
+    image = with_coat(blank_picture(480, 640))
     joints = draw_person(image, 520, 240, 180)
     operations = HostOperations()
     operations.take([image])
@@ -154,6 +158,24 @@ def test_a_coat_does_not_keep_somebody_from_being_found() -> None:
     (result,) = front_end.process([image])
     assert result is not None
     assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 6
+
+
+def test_a_coat_does_not_take_a_track_over() -> None:
+    detector, pose = (
+        TorchBackend(marker_detector(24, 44), 1),
+        TorchBackend(marker_pose_network(), 1),
+    )
+    hasty = TrackSettings(
+        check_every=1, check_every_unsure=1, takeover_prominence=1.1, takeover_checks=1
+    )
+    front_end = YoloCpnFrontEnd(detector, pose, 1, YoloCpnSettings(track=hasty))
+    image = blank_picture(480, 640)
+    joints = draw_person(image, 520, 240, 180)
+    assert front_end.process([image])[0] is not None
+    for _ in range(4):
+        (result,) = front_end.process([with_coat(image)])
+        assert result is not None
+        assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 6
 
 
 def test_nobody_is_found_where_nobody_is(front_end: YoloCpnFrontEnd) -> None:

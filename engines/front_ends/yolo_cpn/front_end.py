@@ -26,7 +26,7 @@ from engines.model_files import Precision
 _STAGES: Final = ("pictures", "detect", "pose", "context")
 
 _TRIED: Final = 4
-"""Of the people found for a new track, so many of the most prominent are looked at."""
+"""Of several people found, so many of the most prominent are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,10 +187,11 @@ class YoloCpnFrontEnd:
             height, width = cast(Image, images[view]).shape[:2]
             track = self._tracks[view]
             before = track.region
+            likely = self._recognised(view, people, height, width)
             if before is None:
-                track.start(self._recognised(view, people, height, width), height, width)
+                track.start(likely, height, width)
             else:
-                track.check(people, height, width)
+                track.check(likely, height, width)
             if track.region is not before or track.unsure:
                 doubted.add(view)
         return doubted
@@ -201,7 +202,7 @@ class YoloCpnFrontEnd:
         """Of several people found, those in whom the pose network sees a person, too.
 
         A coat that the detector takes for somebody large would otherwise keep the track from
-        somebody small, set after set. Scores come out multiplied by the joints' confidence.
+        somebody small, or take it over. Scores come out multiplied by the joints' confidence.
         """
         if len(people) < 2:
             return list(people)
