@@ -17,10 +17,11 @@ _ANCHOR_INPUT: Final = 320
 _REACH: Final = 2
 """``scale_x_y``: boxes reach half a cell beyond their own, so that neighbours can answer, too."""
 
-_STAGES: Final = ((24, 2), (48, 3), (96, 3), (160, 3))
+_STAGES: Final = ((24, 2), (48, 4), (96, 6), (160, 4))
 """Channels and inverted residuals at strides 4, 8, 16 and 32."""
 
 _EXPANSION: Final = 3
+_HEAD_EXPANSION: Final = 2
 
 
 def light_detector_cfg(height: int = 320, width: int = 320) -> str:
@@ -47,7 +48,9 @@ def light_detector_cfg(height: int = 320, width: int = 320) -> str:
             channels = wider
         if stage == 2:
             fine = cfg.last_layer
-    coarse = cfg.separable(channels, 128)
+    cfg.separable(channels, 128)
+    cfg.inverted_residual(128, 128, 1, _HEAD_EXPANSION)
+    coarse = cfg.last_layer
     cfg.separable(128, 128)
     cfg.head("3,4,5", anchors)
     cfg.section("route", layers=coarse)
@@ -55,6 +58,7 @@ def light_detector_cfg(height: int = 320, width: int = 320) -> str:
     cfg.section("upsample", stride=2)
     cfg.section("route", layers=f"-1,{fine}")
     cfg.separable(64 + _STAGES[2][0], 128)
+    cfg.inverted_residual(128, 128, 1, _HEAD_EXPANSION)
     cfg.separable(128, 128)
     cfg.head("0,1,2", anchors)
     return cfg.text()
@@ -89,10 +93,9 @@ class _Cfg:
             activation=activation,
         )
 
-    def separable(self, channels: int, filters: int) -> int:
+    def separable(self, channels: int, filters: int) -> None:
         self.convolution(channels, 3, groups=channels)
         self.convolution(filters, 1)
-        return self.last_layer
 
     def inverted_residual(self, channels: int, filters: int, stride: int, expansion: int) -> None:
         inner = channels * expansion

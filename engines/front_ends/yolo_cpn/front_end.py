@@ -36,7 +36,7 @@ class YoloCpnSettings:
     Attributes:
         score: least score of a detection.
         overlap: detections that overlap more than this are one person; of two people who stand
-            close, half the visible boxes may be shared.
+            close, much of the visible boxes may be shared.
         confidence: mean joint confidence below which a track is lost.
         context: features sampled at each joint (for the rig-agnostic lifter), the mean over the
             crop for every joint (as DSVTformer's authors do), or none.
@@ -46,7 +46,7 @@ class YoloCpnSettings:
     """
 
     score: float = 0.3
-    overlap: float = 0.6
+    overlap: float = 0.7
     confidence: float = 0.2
     context: ContextKind = "sampled"
     track: TrackSettings = field(default_factory=lambda: TrackSettings(check_every=30))
