@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
+from engines.compact_onnx import expand
 from engines.errors import UserError
 from engines.model_files import Precision
 from engines.networks.engine_network import BATCH, MAX_VIEWS, VIEWS, EngineNetwork
@@ -135,7 +136,7 @@ def to_onnx(network: EngineNetwork) -> onnx.ModelProto:
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of an exported model in half precision; see ``export_onnx``."""
-    model = onnx.ModelProto.FromString(model.SerializeToString())
+    model = expand(model)
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{number}"
     metadata = {pair.key: pair.value for pair in model.metadata_props}

@@ -19,6 +19,7 @@ from typing import Final
 import torch
 from torch import nn
 
+from engines.compact_onnx import compact
 from engines.export import OPSET, save_onnx, to_onnx
 from engines.networks.catalog import build, fill, save_network
 from engines.networks.engine_network import MAX_VIEWS, EngineNetwork
@@ -157,7 +158,7 @@ def _ship(
         onnx, tensors, card = (
             Path(scratch) / f"{stem}{suffix}" for suffix in (".onnx", ".safetensors", ".json")
         )
-        save_onnx(to_onnx(network), onnx)
+        save_onnx(compact(to_onnx(network)), onnx)
         save_network(network, tensors, compact=True)
         tensors.chmod(0o644)  # the library makes it private
         for path in (onnx, tensors):

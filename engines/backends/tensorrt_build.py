@@ -97,11 +97,14 @@ def _build(tensorrt: Any, content: bytes, path: Path, progress: Progress | None)
 def _one_window(content: bytes) -> bytes:
     """The same network for exactly one window where the batch of windows is free: live it is one.
 
-    The only dimension left free is then the number of views.
+    The only dimension left free is then the number of views. Weights become constants in single
+    precision, however they are stored.
     """
     import onnx
 
-    model = onnx.load_model_from_string(content)
+    from engines.compact_onnx import expand
+
+    model = expand(onnx.load_model_from_string(content))
     for value in (*model.graph.input, *model.graph.output):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param == "batch":

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from engines.networks.rig_lifter import RigLifterConfig
 from tools.training.loop_config import LoopConfig
+from tools.training.lost_joints import LostJoints
 from tools.training.rendered_errors import RenderedErrors
 
 
@@ -58,6 +59,7 @@ class LifterTaskConfig:
         velocity_weight: Weight of the error of joint motion between frames.
         sigma_weight: Weight of the likelihood of the predicted error.
         validation_windows: Windows of each validation set.
+        lost: Joints that no picture of a window shows.
         rendered: Rendered sequences.
     """
 
@@ -69,6 +71,7 @@ class LifterTaskConfig:
     velocity_weight: float = 0.5
     sigma_weight: float = 0.02
     validation_windows: int = 192
+    lost: LostJoints = field(default_factory=LostJoints)
     rendered: RenderedConfig = field(default_factory=RenderedConfig)
 
 

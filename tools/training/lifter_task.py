@@ -29,6 +29,7 @@ from tools.training.lifter_data import (
     predict,
 )
 from tools.training.lifter_weights import fill_lifter
+from tools.training.lost_joints import lose_joints
 from tools.training.metrics import joint_errors, procrustes_errors
 from tools.training.mocap import load_mocap
 from tools.training.rendered_bodies import vary_people
@@ -163,7 +164,10 @@ class LifterTask:
             context_mask = context_mask * self._context_dropout(
                 batch.view_mask, self.config.rendered.lent_masked, generator
             )
-        joints, log_sigma = network(found.keypoints, mask, found.context, context_mask)
+        keypoints, context = lose_joints(
+            found.keypoints, found.context, self.config.lost, generator
+        )
+        joints, log_sigma = network(keypoints, mask, context, context_mask)
         return self._errors(joints, log_sigma, batch.target, mask, self.config.sigma_weight)
 
     def _rendered_loss(
@@ -185,7 +189,10 @@ class LifterTask:
         context_mask = batch.context_mask * self._context_dropout(
             batch.view_mask, config.masked_windows, generator
         )
-        joints, log_sigma = network(batch.keypoints, mask, batch.context, context_mask)
+        keypoints, context = lose_joints(
+            batch.keypoints, batch.context, self.config.lost, generator
+        )
+        joints, log_sigma = network(keypoints, mask, context, context_mask)
         return self._errors(joints, log_sigma, batch.target, mask, config.sigma_weight)
 
     def _context_dropout(
