@@ -102,6 +102,20 @@ class Scene:
         """Number of pictures."""
         return len(self.instant)
 
+    def to_stored(self, places: Floats, index: int) -> Floats:
+        """Pixels of a whole picture to those of what is stored of it.
+
+        Args:
+            places: (..., 2) x, y.
+            index: Of the picture.
+
+        Returns:
+            (..., 2).
+        """
+        region = self.regions[index]
+        scale = np.array(PICTURE_SIZES[self.kind], np.float32) / (region[2:] - region[:2])
+        return np.asarray((places - region[:2]) * scale, np.float32)
+
     def picture(self, index: int) -> Bytes:
         """Decodes a picture: (h, w, 3) RGB.
 

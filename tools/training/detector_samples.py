@@ -166,11 +166,8 @@ class PictureSource:
 
 def who_is_in(scene: Scene, index: int) -> tuple[npt.NDArray[np.intp], Floats]:
     """Which of a scene's people a stored picture shows, (K,), and their boxes (K, 4) in it."""
-    region = scene.regions[index]
-    size = np.array(PICTURE_SIZES[scene.kind], np.float32)
-    scale = size / (region[2:] - region[:2])
-    boxes = (scene.boxes[index].reshape(-1, 2, 2) - region[:2]) * scale
-    boxes = boxes.clip(0, size).reshape(-1, 4).astype(np.float32)
+    corners = scene.to_stored(scene.boxes[index].reshape(-1, 2, 2), index)
+    boxes = corners.clip(0, PICTURE_SIZES[scene.kind]).reshape(-1, 4).astype(np.float32)
     present = np.isfinite(boxes).all(1) & (scene.pixels[index] > 0)
     present &= (boxes[:, 2:] - boxes[:, :2] > 0).all(1)
     return np.flatnonzero(present), boxes[present]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -156,13 +157,8 @@ def draw_whole(pool: ScenePool, count: int, height: int, width: int) -> list[Det
     Raises:
         UserError: A scene is damaged.
     """
-    samples: list[DetectorSample] = []
-    for path in pool.paths:
-        scene = pool.read(path)
-        samples += [whole_picture(scene, index, height, width) for index in range(len(scene))]
-        if len(samples) >= count:
-            break
-    return samples[:count]
+    pictures = islice(pool.pictures(), count)
+    return [whole_picture(scene, index, height, width) for scene, index in pictures]
 
 
 def measure(

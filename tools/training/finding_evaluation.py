@@ -6,7 +6,6 @@ follows one person needs less of it, and its pose network looks at what the dete
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from engines.front_ends.tracking import TrackSettings
 from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings, open_yolo_cpn
 from engines.skeleton import MIRROR
-from tools.studio.shards import PICTURE_SIZES, VISIBLE, Scene
+from tools.studio.shards import VISIBLE, Scene
 from tools.training.detector_samples import PERSON, graded, in_clear_view, who_is_in
 from tools.training.scene_pool import ScenePool
 
@@ -64,7 +63,7 @@ def evaluate_finding(detector: Path, pose: Path, data: Path, threads: int) -> Fi
     forgetful = YoloCpnSettings(track=TrackSettings(keep_without_picture=0))
     front_end = open_yolo_cpn(1, detector, pose, "onnxruntime", threads, forgetful)
     clear = found = elsewhere = empty = ghosts = 0
-    for scene, index in _pictures(ScenePool(data, "test", "frames", 100.0)):
+    for scene, index in ScenePool(data, "test", "frames", 100.0).pictures():
         people, kinds = graded(scene, index)
         asked = bool(((kinds == PERSON) & in_clear_view(scene, index)).any())
         if len(people) and not asked:
@@ -103,23 +102,14 @@ def is_on_somebody(scene: Scene, index: int, keypoints: Floats) -> bool:
         index: Of the picture.
         keypoints: (17, 3) in pixels of the stored picture.
     """
-    region = scene.regions[index]
-    scale = np.array(PICTURE_SIZES[scene.kind], np.float32) / (region[2:] - region[:2])
     for person, box in zip(*who_is_in(scene, index), strict=True):
         visible = scene.visibility[index, person] == VISIBLE
         if not visible.any():
             continue
-        joints = (scene.joints_px[index, person, visible] - region[:2]) * scale
+        joints = scene.to_stored(scene.joints_px[index, person, visible], index)
         near = _NEAR * float((box[2:] - box[:2]).max())
         for sided in (keypoints, keypoints[list(MIRROR)]):
             away = np.linalg.norm(sided[visible, :2] - joints, axis=1)
             if (away < near).mean() >= _RIGHT_SHARE:
                 return True
     return False
-
-
-def _pictures(pool: ScenePool) -> Iterator[tuple[Scene, int]]:
-    for path in pool.paths:
-        scene = pool.read(path)
-        for index in range(len(scene)):
-            yield scene, index

@@ -111,9 +111,10 @@ def paste_person(into: Labelled, source: Labelled, rng: np.random.Generator) -> 
 def _place(into: Labelled, rng: np.random.Generator) -> tuple[npt.NDArray[np.float64], float]:
     """Where the feet of somebody new shall be, x, y, and how tall they shall be; pixels."""
     height, width = into.owner.shape
-    boxes, _ = into.people()
-    if len(boxes) and rng.random() < _BESIDE_SHARE:
-        box = boxes[int(rng.integers(len(boxes)))].astype(np.float64)
+    numbers = np.flatnonzero(np.bincount(into.owner.ravel())[1:]) + 1
+    if len(numbers) and rng.random() < _BESIDE_SHARE:
+        number = numbers[int(rng.integers(len(numbers)))]
+        box = np.array(_extent(into.owner == number), np.float64)
         extent = box[2:] - box[:2]
         tall = float(extent.max() * np.exp(rng.normal(0, 0.3)))
         feet = np.array(((box[0] + box[2]) / 2, box[3]))

@@ -56,19 +56,19 @@ def person_of(scene: Scene, index: int) -> ScenePerson:
     """Person 0 in pixels of the stored picture."""
     region = scene.regions[index]
     height, width = stored_size(scene)
-    scale = np.array((width, height), np.float32) / (region[2:] - region[:2])
     camera = scene.view[index]
     body = scene.joints_m[scene.instant[index]]
     depths = body @ scene.camera_R[camera, 2] + scene.camera_t[camera, 2]
     depth = float(depths[0])
     focal = float(scene.camera_K[camera, 1, 1])
-    box = (scene.boxes[index, 0].reshape(2, 2) - region[:2]) * scale
-    joints = (scene.joints_px[index, 0] - region[:2]) * scale
+    box = scene.to_stored(scene.boxes[index, 0].reshape(2, 2), index)
+    joints = scene.to_stored(scene.joints_px[index, 0], index)
+    enlarged = height / float(region[3] - region[1])
     return ScenePerson(
         joints=np.where(np.isfinite(joints), joints, _NOWHERE).astype(np.float32),
         visibility=scene.visibility[index, 0],
         box=box.clip(0, (width, height)).reshape(4).astype(np.float32),
-        stature=float(scale[1]) * focal * scene.stature_m / max(depth, 0.1),
+        stature=enlarged * focal * scene.stature_m / max(depth, 0.1),
         depths=((depths - depth) / scene.stature_m).astype(np.float32),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -69,6 +70,17 @@ class ScenePool:
         while self._size > self._limit and len(self._kept) > 1:
             self._size -= _bytes_of(self._kept.popitem(last=False)[1])
         return scene
+
+    def pictures(self) -> Iterator[tuple[Scene, int]]:
+        """Every picture of every scene, by scene and index, always in the same order.
+
+        Raises:
+            UserError: A scene is damaged.
+        """
+        for path in self.paths:
+            scene = self.read(path)
+            for index in range(len(scene)):
+                yield scene, index
 
     def _look(self) -> None:
         now = time.monotonic()
