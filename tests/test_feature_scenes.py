@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
+from engines.model_files import SHIPPED_FOLDER
 from engines.skeleton import MIRROR
 from marker_networks import joint_colours
 from rendered_scenes import WIDTH, marker_scene
+from tools.studio.shards import PICTURE_SIZES, Scene, packed
 from tools.training.feature_pass import FeaturePass
 from tools.training.feature_scenes import (
     FeatureScene,
@@ -21,6 +24,8 @@ from tools.training.feature_scenes import (
     save_feature_scene,
 )
 from walking import walking_clip
+
+CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,59 @@ def test_a_mirrored_scene_is_the_mirror_image(feature_pass: FeaturePass) -> None
     found = mirrored.keypoints[..., 2] > 0
     pixels = np.abs(mirrored.keypoints[..., :2] - plain.truth * flip).max(-1) * WIDTH / 2
     assert np.median(pixels[found]) < 1.2
+
+
+def test_networks_that_look_once_see_the_mirrored_scene_for_itself(
+    feature_pass: FeaturePass,
+) -> None:
+    scene = marker_scene(walking_clip(6, 1), 2, seed=3)
+    both = feature_pass.see_both(scene)
+    for seen, alone in zip(
+        both, (feature_pass.see(scene), feature_pass.see(scene, mirror=True)), strict=True
+    ):
+        assert np.array_equal(seen.keypoints, alone.keypoints)
+        assert np.array_equal(seen.context, alone.context)
+
+
+def test_networks_that_look_twice_see_the_mirrored_scene_along() -> None:
+    """The shipped network and a person of the demo's clip."""
+    through = FeaturePass(OnnxRuntimeBackend(SHIPPED_FOLDER / "pose2d.onnx", 1))
+    scene = _clip_scene()
+    plain, mirrored = through.see_both(scene)
+    other = through.see(scene, mirror=True)
+    found = (mirrored.keypoints[..., 2] > 0.3) & (other.keypoints[..., 2] > 0.3)
+    assert found.mean() > 0.5
+    flip = np.array([-1.0, 1.0], np.float32)
+    turned = plain.keypoints[:, :, MIRROR]
+    assert np.allclose(turned[..., :2] * flip, mirrored.keypoints[..., :2], atol=1e-5)
+    assert np.array_equal(turned[..., 2], mirrored.keypoints[..., 2])
+    # The boxes that the two passes begin with differ by chance.
+    pixels = np.abs(mirrored.keypoints - other.keypoints)[..., :2].max(-1) * WIDTH / 2
+    assert np.median(pixels[found]) < 1.5
+    mine, theirs = (part.context[found].astype(np.float32) for part in (mirrored, other))
+    wrong = mirrored.context[:, :, list(MIRROR)][found].astype(np.float32)
+    gap = np.abs(mine - theirs).mean()
+    assert gap < 0.5 * np.abs(wrong - theirs).mean()
+    for name in ("truth", "visibility", "joints_m", "rotation", "offset_s"):
+        assert np.array_equal(getattr(mirrored, name), getattr(other, name), equal_nan=True)
+
+
+def _clip_scene() -> Scene:
+    """A scene with pictures of a clip; its labels are of somebody else."""
+    scene = marker_scene(walking_clip(6, 1), 1, seed=3)
+    video = cv2.VideoCapture(str(CLIP / "camera1.mp4"))
+    video.set(cv2.CAP_PROP_POS_FRAMES, 60)
+    files = []
+    for _ in range(len(scene)):
+        read, image = video.read()
+        assert read
+        stored = cv2.resize(image[30:430, 190:490], PICTURE_SIZES["crops"])
+        files.append(cv2.imencode(".jpg", stored)[1].ravel())
+    video.release()
+    jpeg, offsets = packed(files)
+    regions = np.tile(np.array((190, 30, 490, 430), np.float32), (len(scene), 1))
+    boxes = np.tile(np.array((215, 50, 465, 410), np.float32), (len(scene), 1, 1))
+    return dataclasses.replace(scene, jpeg=jpeg, jpeg_offsets=offsets, regions=regions, boxes=boxes)
 
 
 def test_scenes_come_back_as_they_were(walker: FeatureScene, tmp_path: Path) -> None:

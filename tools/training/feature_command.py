@@ -46,15 +46,19 @@ def features(
         if not network.is_file():
             raise UserError(f"pose2d: {network} not found; train it or give its .onnx file")
         digest = FeaturePass(OnnxRuntimeBackend(network, 1)).digest
-        jobs = [job for job in _jobs(data, out, mirror, unseen_from) if digest_of(job[1]) != digest]
+        jobs = [
+            job
+            for job in _jobs(data, out, mirror, unseen_from)
+            if any(digest_of(target) != digest for target in job[1])
+        ]
         _run(jobs, network, processes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
 
 
-Job = tuple[Path, Path, bool]
-"""A scene of pictures, the scene of features to write, and whether to mirror."""
+Job = tuple[Path, tuple[Path, ...]]
+"""A scene of pictures, and the scenes of features to write: its own, then the mirrored one's."""
 
 
 def _jobs(data: Path, out: Path, mirror: bool, unseen_from: int) -> Iterator[Job]:
@@ -64,9 +68,10 @@ def _jobs(data: Path, out: Path, mirror: bool, unseen_from: int) -> Iterator[Job
             if split == "train" and seed_of(path) < unseen_from:
                 continue
             found = True
-            yield path, out / split / path.name, False
+            targets: tuple[Path, ...] = (out / split / path.name,)
             if mirror and split == "train":
-                yield path, out / split / f"{path.stem}-mirrored.safetensors", True
+                targets += (out / split / f"{path.stem}-mirrored.safetensors",)
+            yield path, targets
     if not found:
         raise UserError(
             f"data: no such scenes of crops in {data}; make them with python -m tools.studio"
@@ -86,7 +91,8 @@ def _run(jobs: list[Job], network: Path, processes: int) -> None:
         for count in _results(jobs, network, processes):
             written += count
             progress.advance(task)
-    print(f"wrote {written} scenes of {len(jobs)}; the others are single poses")
+    wanted = sum(len(targets) for _, targets in jobs)
+    print(f"wrote {written} scenes of {wanted}; the others are single poses")
 
 
 def _results(jobs: list[Job], network: Path, processes: int) -> Iterator[int]:
@@ -113,9 +119,12 @@ def _opened(network: Path) -> FeaturePass:
 
 
 def _see(network: Path, job: Job) -> int:
-    source, target, mirror = job
+    source, targets = job
     scene = read_scene(source)
     if not scene.sequence:
         return 0
-    save_feature_scene(_opened(network).see(scene, mirror), target)
-    return 1
+    through = _opened(network)
+    seen = through.see_both(scene) if len(targets) > 1 else (through.see(scene),)
+    for features, target in zip(seen, targets, strict=True):
+        save_feature_scene(features, target)
+    return len(targets)

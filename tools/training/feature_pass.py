@@ -8,6 +8,7 @@ stands in for the detector's. Joints and context come from the front end's own c
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,6 +31,7 @@ from tools.training.even_rate import at_full_rate, step_of
 from tools.training.feature_scenes import FeatureScene
 
 Floats = npt.NDArray[np.float32]
+_Context = npt.NDArray[np.float16]
 
 _MOST_LAG: Final = 3
 """Live, the box is that of the last set; on a slow machine that is so many pictures ago."""
@@ -81,15 +83,48 @@ class FeaturePass:
         Returns:
             What was found.
         """
+        place, keypoints, context, _ = self._look_through(scene, mirror)
+        return self._scene(scene, place, keypoints, context, mirror)
+
+    def see_both(self, scene: Scene) -> tuple[FeatureScene, FeatureScene]:
+        """Looks at a scene, and at the mirrored one.
+
+        A network that is shown mirrored crops, too, has then seen both at once.
+
+        Args:
+            scene: as for ``see``.
+
+        Returns:
+            What was found in the scene, and in the mirrored one.
+        """
+        if not self._finder.looks_twice:
+            return self.see(scene), self.see(scene, mirror=True)
+        place, keypoints, context, mirrored_context = self._look_through(scene, False)
+        turned = keypoints[:, :, list(MIRROR)].copy()
+        turned[..., 0] = int(scene.picture_size[0]) - turned[..., 0]
+        return (
+            self._scene(scene, place, keypoints, context, False),
+            self._scene(scene, place, turned, mirrored_context, True),
+        )
+
+    def _look_through(
+        self, scene: Scene, mirror: bool
+    ) -> tuple[npt.NDArray[np.intp], Floats, _Context, _Context]:
+        """Looks at every picture.
+
+        Returns:
+            (T, V) the number of each picture, -1 where there is none; (T, V, 17, 3) joints in
+            pixels of the whole picture; (T, V, 17, C) their context, and that of the mirrored
+            picture's joints, which is only filled in by networks that look twice.
+        """
         random = np.random.default_rng([scene.seed, int(mirror)])
         width, height = (int(size) for size in scene.picture_size)
         instants, views = len(scene.instant_times_s), len(scene.camera_R)
         place = np.full((instants, views), -1)
         place[scene.instant, scene.view] = np.arange(len(scene.instant))
         keypoints = np.zeros((instants, views, JOINT_COUNT, 3), np.float32)
-        context = np.zeros(
-            (instants, views, JOINT_COUNT, self._finder.context_channels), np.float16
-        )
+        shape = (instants, views, JOINT_COUNT, self._finder.context_channels)
+        context, mirrored_context = np.zeros(shape, np.float16), np.zeros(shape, np.float16)
         lag = int(random.integers(1, _MOST_LAG + 1))
         tracks = [_Track() for _ in range(views)]
         boxes, regions = scene.boxes[:, 0], scene.regions
@@ -110,22 +145,24 @@ class FeaturePass:
                         looked.append((view, track.boxes[0]))
                 waiting = []
                 answers = self._find(looked, shown, {v: regions[n] for v, n in pictures.items()})
-                for (view, _), answer in zip(looked, answers, strict=True):
+                for (view, _), (answer, turned) in zip(looked, answers, strict=True):
                     if _follow(tracks[view], answer, lag, height, width):
                         keypoints[instant, view] = answer.keypoints
                         assert answer.context is not None
                         context[instant, view] = answer.context
+                        if turned is not None:
+                            mirrored_context[instant, view] = turned
                     elif view not in started:
                         waiting.append(view)
-        return self._scene(scene, place, to_half_widths(keypoints, width, height), context, mirror)
+        return place, keypoints, context, mirrored_context
 
     def _find(
         self,
         looked: list[tuple[int, Floats]],
         shown: dict[int, npt.NDArray[np.uint8]],
         regions: dict[int, Floats],
-    ) -> list[View2D]:
-        """Answers in pixels of the whole picture, for boxes there."""
+    ) -> list[tuple[View2D, Floats | None]]:
+        """Answers in pixels of the whole picture, for boxes there, and mirrored context."""
         if not looked:
             return []
         self._operations.take([shown.get(view) for view in range(max(shown) + 1)])
@@ -136,13 +173,17 @@ class FeaturePass:
             (view, ((box - np.tile(regions[view][:2], 2)) * scales[view]).astype(np.float32))
             for view, box in looked
         ]
-        answers = self._finder.find(inside, lambda stage, seconds: None)
+        answers: Sequence[tuple[View2D, Floats | None]]
+        if self._finder.looks_twice:
+            answers = self._finder.find_both_ways(inside, _unnoted)
+        else:
+            answers = [(answer, None) for answer in self._finder.find(inside, _unnoted)]
         placed = []
-        for (view, _), answer in zip(looked, answers, strict=True):
+        for (view, _), (answer, turned) in zip(looked, answers, strict=True):
             keypoints = answer.keypoints.copy()
             keypoints[:, :2] = keypoints[:, :2] / scales[view] + regions[view][:2]
             box = (answer.box / scales[view] + np.tile(regions[view][:2], 2)).astype(np.float32)
-            placed.append(View2D(keypoints, box, answer.context))
+            placed.append((View2D(keypoints, box, answer.context), turned))
         return placed
 
     def _scene(
@@ -150,11 +191,12 @@ class FeaturePass:
         scene: Scene,
         place: npt.NDArray[np.intp],
         keypoints: Floats,
-        context: npt.NDArray[np.float16],
+        context: _Context,
         mirror: bool,
     ) -> FeatureScene:
         width, height = (int(size) for size in scene.picture_size)
         there = place >= 0
+        keypoints = to_half_widths(keypoints, width, height)
         keypoints[keypoints[..., 2] <= 0] = 0
         offset = np.full(place.shape, np.nan, np.float32)
         instants = np.nonzero(there)[0]
@@ -185,6 +227,10 @@ class FeaturePass:
             digest=self.digest,
         )
         return at_full_rate(sparse, step_of(scene.instant_times_s))
+
+
+def _unnoted(stage: str, seconds: float) -> None:
+    """Nobody asks how long it took."""
 
 
 def _picture(scene: Scene, number: int, mirror: bool) -> npt.NDArray[np.uint8]:

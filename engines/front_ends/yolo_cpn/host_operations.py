@@ -62,10 +62,12 @@ class HostOperations:
         batch = self._batch(backend, patches, CPN_MEAN)
         batch -= np.array(CPN_MEAN, np.float32).reshape(3, 1, 1)
         mirrored: Floats | None = None
+        kept: Floats | None = None
         if reading.partners is not None:
             # First, for the features that are kept are those of the crop as it is.
             answer = backend.run({"images": np.ascontiguousarray(batch[..., ::-1])})
             mirrored = cast(Floats, answer["heatmaps"])[..., ::-1][:, list(reading.partners)]
+            kept = cast(Floats, answer["features"]).copy() if reading.both else None
         outputs = backend.run({"images": batch})
         heatmaps = cast(Floats, outputs["heatmaps"])
         if mirrored is not None:
@@ -77,7 +79,7 @@ class HostOperations:
         if reading.rivals:
             rivals = find_rivals(searched, reading.peak)
         rivals[..., :2] = (rivals[..., :2] + 0.5) * stride
-        return PoseAnswer((places + 0.5) * stride, confidence, rivals, outputs["features"])
+        return PoseAnswer((places + 0.5) * stride, confidence, rivals, outputs["features"], kept)
 
     def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
         """Bilinear samples of the features; see ``Operations.sample``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Literal
 
@@ -11,9 +12,16 @@ import numpy as np
 from engines.backends.base import DescribedBackend
 from engines.front_ends.base import View2D
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
-from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch, PoseAnswer
+from engines.front_ends.yolo_cpn.operations import (
+    Floats,
+    HeatReading,
+    Operations,
+    Patch,
+    PoseAnswer,
+)
 from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
+from engines.skeleton import MIRROR
 
 ContextKind = Literal["sampled", "pooled", "none"]
 
@@ -71,23 +79,70 @@ class JointFinder:
         Returns:
             One answer a person, in the same order.
         """
+        return [answer for answer, _ in self._find(people, note, self._reading)]
+
+    @property
+    def looks_twice(self) -> bool:
+        """Whether mirrored crops are looked at, too."""
+        return self._reading.partners is not None
+
+    def find_both_ways(
+        self, people: Sequence[tuple[int, Floats]], note: Callable[[str, float], None]
+    ) -> list[tuple[View2D, Floats]]:
+        """As ``find``, and the context that the same people have in the mirrored picture.
+
+        Looking at both, the joints found there are the mirror images of those found here.
+
+        Args:
+            people: view and box (4,) of each.
+            note: told how many seconds each stage took.
+
+        Returns:
+            For each person the answer, and (17, C) context; a joint's is that of the one which
+            the mirrored picture shows in its place.
+
+        Raises:
+            ValueError: only the crops as they are are looked at, or there is no sampled context.
+        """
+        if not self.looks_twice or self._context != "sampled":
+            raise ValueError("mirrored crops are not looked at, or have no context at the joints")
+        found = self._find(people, note, replace(self._reading, both=True))
+        return [(answer, mirrored) for answer, mirrored in found if mirrored is not None]
+
+    def _find(
+        self,
+        people: Sequence[tuple[int, Floats]],
+        note: Callable[[str, float], None],
+        reading: HeatReading,
+    ) -> list[tuple[View2D, Floats | None]]:
         if not people:
             return []
         start = perf_counter()
         patches = [Patch(view, crop_region(box, self._height, self._width)) for view, box in people]
-        answer = self._operations.find_joints(self._backend, patches, self._reading)
+        answer = self._operations.find_joints(self._backend, patches, reading)
         joints, rivals = self._facts.found(answer)
         middle = perf_counter()
         note("pose", middle - start)
         context = self._read_context(answer, joints, rivals)
+        other = None
+        if answer.mirrored is not None:
+            turned = replace(answer, features=answer.mirrored)
+            other = self._read_context(turned, self._mirrored(joints), self._mirrored(rivals))
         note("context", perf_counter() - middle)
-        views: list[View2D] = []
+        views: list[tuple[View2D, Floats | None]] = []
         for index, patch in enumerate(patches):
             placed = patch.region.to_picture(joints[index, :, :2], self._height, self._width)
             keypoints = np.concatenate((placed, joints[index, :, 2:]), 1).astype(np.float32)
             own = None if context is None else np.ascontiguousarray(context[index])
-            views.append(View2D(keypoints, patch.region.box, own))
+            turned_context = None if other is None else np.ascontiguousarray(other[index])
+            views.append((View2D(keypoints, patch.region.box, own), turned_context))
         return views
+
+    def _mirrored(self, places: Floats) -> Floats:
+        """Joints (B, 17, ...), x in pixels of the crop first, as in the mirrored crop."""
+        turned = places[:, list(MIRROR)].copy()
+        turned[..., 0] = self._width - turned[..., 0]
+        return turned
 
     def _read_context(self, answer: PoseAnswer, joints: Floats, rivals: Floats) -> Floats | None:
         if self._context == "none":

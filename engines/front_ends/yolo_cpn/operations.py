@@ -92,12 +92,14 @@ class HeatReading:
             looked at, too, and the mean of both heatmaps is read (as in Chen et al., CVPR 2018).
             None looks once.
         rivals: whether the heatmaps' further peaks are wanted.
+        both: whether the features of mirrored crops are wanted, too, where they are looked at.
     """
 
     decoding: Decoding
     peak: float
     partners: tuple[int, ...] | None = None
     rivals: bool = False
+    both: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +112,14 @@ class PoseAnswer:
         rivals: (B, 17, R, 3) the heatmaps' further peaks (``rivals.py``): x, y in pixels of the
             crop and heat 0…1, where 0 is none; R is 0 where they were not wanted.
         features: the features of the batch, kept where the engine is.
+        mirrored: those of the mirrored crops, or None where they were not wanted.
     """
 
     places: Floats
     confidence: Floats
     rivals: Floats
     features: object
+    mirrored: object = None
 
 
 class Operations(Protocol):

@@ -81,10 +81,12 @@ class TensorOperations:
         """Crops, runs the pose network and reads its heatmaps."""
         batch = self._batch(backend, patches, self._mean) - self._mean
         mirrored: Tensor | None = None
+        kept: Tensor | None = None
         if reading.partners is not None:
             # First, and copied: the next run may write to the same memory.
             answer = backend.run_tensors({"images": batch.flip(3)})
             mirrored = answer["heatmaps"].flip(3)[:, list(reading.partners)]
+            kept = answer["features"].clone() if reading.both else None
         outputs = backend.run_tensors({"images": batch})
         heatmaps = outputs["heatmaps"]
         if mirrored is not None:
@@ -98,7 +100,7 @@ class TensorOperations:
         down = torch.cat(found, 2).cpu().numpy()
         down[..., :2] = (down[..., :2] + 0.5) * np.float32(batch.shape[2] / heatmaps.shape[2])
         places, confidence = down[:, :, 0, :2], down[:, :, 0, 2]
-        return PoseAnswer(places, confidence, down[:, :, 1:], outputs["features"])
+        return PoseAnswer(places, confidence, down[:, :, 1:], outputs["features"], kept)
 
     def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
         """Bilinear samples of the features; see ``Operations.sample``."""
