@@ -74,7 +74,7 @@ def compare(found: Array, reference: Array) -> Agreement:
     """Compares two front ends' joints.
 
     Args:
-        found: (N, V, 17, 3) x, y in pixels and confidence of the front end, NaN where nobody is.
+        found: (N, V, 17, 3) x, y in pixels and confidence of the front end, NaN where it has none.
         reference: The same of BlazePose.
     """
     views = range(found.shape[1])
@@ -82,7 +82,7 @@ def compare(found: Array, reference: Array) -> Agreement:
     sure = np.nan_to_num(reference[..., 2]) >= _SURE
     distance = np.linalg.norm(found[..., :2] - reference[..., :2], axis=-1)
     distance /= np.asarray(heights)[:, None]
-    # A picture in which nobody was found has no joint where it belongs.
+    # A joint that was not found is not where it belongs.
     distance = np.where(np.isnan(distance), np.inf, distance)
     mirrored = np.linalg.norm(found[:, :, list(MIRROR), :2] - reference[..., :2], axis=-1)
     mirrored /= np.asarray(heights)[:, None]
@@ -91,8 +91,11 @@ def compare(found: Array, reference: Array) -> Agreement:
     swapped = []
     for view in views:
         here = sure[:, view][:, limbs]
-        plain = np.where(here, distance[:, view][:, limbs], 0).sum(1)
-        other = np.where(here, np.nan_to_num(mirrored[:, view][:, limbs], nan=np.inf), 0).sum(1)
+        # A joint that was not found is as far away as a joint can be, either way.
+        plain, other = (
+            np.where(here, np.nan_to_num(away[:, view][:, limbs], nan=1.0).clip(max=1.0), 0).sum(1)
+            for away in (distance, mirrored)
+        )
         swapped.append(100 * float((other < plain).mean()))
     shown = [sure[:, view][:, limbs] for view in views]
     limb_near = near[:, :, limbs][sure[:, :, limbs]]
@@ -121,7 +124,7 @@ def _height(joints: Array) -> float:
 
 
 def _found(joints: Array) -> float:
-    return _per_cent(np.isfinite(joints[:, 0, 0]))
+    return _per_cent(np.asarray(np.isfinite(joints[..., 0]).any(axis=1)))
 
 
 def _per_cent(values: npt.NDArray[np.bool_]) -> float:
@@ -158,7 +161,10 @@ def run(look: Look, paths: list[Path], step: int, pick: int) -> tuple[Array, lis
 
 
 def _joints(view: View2D | None) -> npt.NDArray[np.float32]:
-    return np.full((JOINT_COUNT, 3), np.nan, np.float32) if view is None else view.keypoints
+    """(17, 3) joints, NaN where there are none."""
+    if view is None:
+        return np.full((JOINT_COUNT, 3), np.nan, np.float32)
+    return np.where(view.keypoints[:, 2:] > 0, view.keypoints, np.float32(np.nan))
 
 
 def show(result: Agreement) -> None:

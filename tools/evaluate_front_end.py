@@ -164,11 +164,12 @@ def report(found: Found, truth: Truth | None, step: int) -> None:
     for view, (joints, heights) in enumerate(zip(truth.joints, truth.heights, strict=True)):
         count = min(len(found.keypoints), len(joints[::step]))
         seen = found.keypoints[:count, view]
+        seen = np.where(seen[..., 2:] > 0, seen, np.nan)
         target, height = joints[::step][:count], heights[::step][:count]
         error = np.linalg.norm(seen[..., :2] - target, axis=-1)
         mirrored = np.linalg.norm(seen[:, list(MIRROR), :2] - target, axis=-1)
         limbs = list(LEFT_JOINTS + RIGHT_JOINTS)
-        swaps.append(np.nanmean(mirrored[:, limbs].mean(1) < error[:, limbs].mean(1)))
+        swaps.append(np.mean(np.nansum(mirrored[:, limbs], 1) < np.nansum(error[:, limbs], 1)))
         errors.append(error)
         relative.append(100 * error / height[:, None])
     print("joint error, px, median by view:", *(f"{np.nanmedian(e):.1f}" for e in errors))

@@ -21,7 +21,7 @@ from engines.errors import UserError
 from engines.front_ends.base import View2D
 from engines.front_ends.tracking import overlap
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
-from engines.front_ends.yolo_cpn.joint_finder import JointFinder
+from engines.front_ends.yolo_cpn.joint_finder import JointFinder, without_guesses
 from engines.front_ends.yolo_cpn.operations import Operations
 from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
@@ -147,7 +147,7 @@ class FeaturePass:
                 answers = self._find(looked, shown, {v: regions[n] for v, n in pictures.items()})
                 for (view, _), (answer, turned) in zip(looked, answers, strict=True):
                     if _follow(tracks[view], answer, lag, height, width):
-                        keypoints[instant, view] = answer.keypoints
+                        keypoints[instant, view] = without_guesses(answer).keypoints
                         assert answer.context is not None
                         context[instant, view] = answer.context
                         if turned is not None:

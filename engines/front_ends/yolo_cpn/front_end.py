@@ -16,7 +16,7 @@ from engines.errors import UserError
 from engines.front_ends.base import Image, StageTime, View2D
 from engines.front_ends.tracking import Candidate, PersonTrack, TrackSettings, prominence
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
-from engines.front_ends.yolo_cpn.joint_finder import ContextKind, JointFinder
+from engines.front_ends.yolo_cpn.joint_finder import ContextKind, JointFinder, without_guesses
 from engines.front_ends.yolo_cpn.network_facts import network_name
 from engines.front_ends.yolo_cpn.operations import Floats, Operations
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
@@ -155,7 +155,7 @@ class YoloCpnFrontEnd:
             waiting = []
             for view, result in self._look(people, doubted):
                 if self._follow(view, result, cast(Image, images[view])):
-                    results[view] = result
+                    results[view] = without_guesses(result)
                 elif view not in detected:
                     # The track has just turned out to be lost: a second round looks for it.
                     waiting.append(view)
