@@ -19,6 +19,7 @@ from tools.training.rigs import uniform
 _PARTS: Final = (
     (2, 3, 5, 6),
     (1, 2, 3, 4, 5, 6),
+    (0, 1, 2, 3, 4, 5, 6),
     (2, 3),
     (5, 6),
     (12, 13),
@@ -26,7 +27,7 @@ _PARTS: Final = (
     (12, 13, 15, 16),
     (9, 10),
 )
-"""Legs without and with the hips, each leg, each forearm, both, the head."""
+"""Legs without the hips, with them, with the pelvis too; each leg, each forearm, both, the head."""
 
 
 @dataclass(frozen=True, slots=True)
