@@ -21,6 +21,7 @@ from engines.backends.base import DescribedBackend
 from engines.errors import UserError
 from engines.front_ends.base import Image
 from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings
+from engines.front_ends.yolo_cpn.joint_finder import LEAST_SURE
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
 from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch, PoseAnswer
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
@@ -110,6 +111,10 @@ class DeviceChain:
         keypoints = joints.copy()
         for index, patch in enumerate(patches):
             keypoints[index, :, :2] = patch.region.to_picture(joints[index, :, :2], *self._size)
+        if not self._authors:  # theirs knows no missing joints
+            guesses = keypoints[..., 2] < LEAST_SURE
+            keypoints[guesses] = 0
+            context[torch.from_numpy(guesses).to(self._device)] = 0
         self._push(torch.from_numpy(_half_widths(keypoints, images)).to(self._device), context)
         return ChainAnswer(keypoints, self._lift())
 
