@@ -65,7 +65,7 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
     bank = WindowBank(load_feature_scenes(features, "test"), 6, CPU)
     rows = evaluate_rendered(trainer.average.eval(), bank, 8)
     assert [(row.name, row.views) for row in rows] == [
-        (name, views) for name in ("detected", "slow", "taken") for views in (1, 2)
+        (name, views) for name in ("detected", "legs away", "slow", "taken") for views in (1, 2)
     ]
     assert all(row.worth > 0.1 for row in rows if row.name == "detected")
     assert all(row.with_pa < row.with_mpjpe for row in rows)

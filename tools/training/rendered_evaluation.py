@@ -32,6 +32,9 @@ _CHUNK: Final = 16
 _QUARTER: Final = JOINT_COUNT / 4
 _TAKEN: Final = math.ceil(_QUARTER)
 _SLOW_STEP: Final = 3
+_LEGS_AWAY: Final = "legs away"
+_LEGS: Final = (2, 3, 5, 6)
+_WITHOUT_LEGS: Final = [joint for joint in range(JOINT_COUNT) if joint not in _LEGS]
 
 Change = Callable[[Pictures, torch.Generator], Pictures]
 
@@ -43,7 +46,9 @@ class RenderedAccuracy:
     Attributes:
         name: ``detected``: all poses; ``hidden``: poses of views in which at least a quarter of
             the joints cannot be seen; ``taken``: all poses, with a quarter of each view's joints
-            taken away for the whole window; ``slow``: all poses, ten sets a second.
+            taken away for the whole window; ``legs away``: all poses, with the knees and ankles
+            taken away in every view, and the error is that of the other joints; ``slow``: all
+            poses, ten sets a second.
         views: Cameras.
         poses: How many views' poses were measured.
         with_mpjpe: Mean over joints and poses, with the image stream.
@@ -90,11 +95,12 @@ def evaluate_rendered(
     """
     rows: list[RenderedAccuracy] = []
     for views in range(1, bank.most_views + 1):
-        for name, change in (("detected", None), ("taken", _take_quarter), ("slow", _slow_sets)):
+        for name, change in _CHANGES:
             batch = fixed_batch(bank, windows, views, change)
             seeing, blind = (predict_rendered(network, batch, context) for context in (True, False))
             answers = (seeing[0], blind[0], fuse_views(*seeing))
-            rows.append(_accuracy(name, batch, answers, None))
+            kept = _WITHOUT_LEGS if name == _LEGS_AWAY else slice(None)
+            rows.append(_accuracy(name, batch, answers, None, kept))
             if name == "detected":
                 unseen = (batch.visibility < VISIBLE).sum(-1) >= _QUARTER
                 if unseen.any():
@@ -163,19 +169,30 @@ def _accuracy(
     batch: RenderedBatch,
     answers: tuple[Tensor, Tensor, Tensor],
     chosen: Tensor | None,
+    kept: list[int] | slice = slice(None),
 ) -> RenderedAccuracy:
-    """Measures answers with context, without, and fused, over the chosen (B, F, V) poses or all."""
+    """Measures answers with context, without, and fused.
+
+    Args:
+        name: Of the test.
+        batch: The windows.
+        answers: (B, F, V, 17, 3) each.
+        chosen: (B, F, V) bool, the poses that count; None takes all.
+        kept: The joints that count.
+    """
     if chosen is None:
         chosen = torch.ones(batch.target.shape[:3], dtype=torch.bool)
     scale = (1e3 / batch.unit)[:, None, None, None]
     newest = chosen.clone()
     newest[:, :-1] = False
     figures = []
-    for joints in answers:
-        errors = joint_errors(joints, batch.target) * scale
+    target = batch.target[..., kept, :]
+    for answer in answers:
+        joints = answer[..., kept, :]
+        errors = joint_errors(joints, target) * scale
         # Every third pose, as neighbours are alike and alignment is slow.
         some = chosen[:, ::3]
-        aligned = procrustes_errors(joints[:, ::3][some], batch.target[:, ::3][some])
+        aligned = procrustes_errors(joints[:, ::3][some], target[:, ::3][some])
         aligned = aligned * scale.expand(-1, *chosen.shape[1:], 1)[:, ::3][some]
         figures.append(
             [float(values.mean()) for values in (errors[chosen], aligned, errors[newest])]
@@ -202,9 +219,23 @@ def _take_quarter(pictures: Pictures, generator: torch.Generator) -> Pictures:
     return hide(pictures, draw.argsort(-1).argsort(-1) < _TAKEN)
 
 
+def _take_legs(pictures: Pictures, generator: torch.Generator) -> Pictures:
+    hidden = torch.zeros(1, 1, 1, JOINT_COUNT, dtype=torch.bool, device=generator.device)
+    hidden[..., list(_LEGS)] = True
+    return hide(pictures, hidden)
+
+
 def _slow_sets(pictures: Pictures, generator: torch.Generator) -> Pictures:
     step = torch.full((len(pictures.kept), 1), _SLOW_STEP, device=pictures.kept.device)
     return replace(pictures, kept=newest_at_sets(pictures.kept, step))
+
+
+_CHANGES: Final[tuple[tuple[str, Change | None], ...]] = (
+    ("detected", None),
+    ("taken", _take_quarter),
+    (_LEGS_AWAY, _take_legs),
+    ("slow", _slow_sets),
+)
 
 
 def show_rendered(rows: tuple[RenderedAccuracy, ...], console: Console) -> None:
