@@ -33,7 +33,9 @@ T = TypeVar("T")
 _MIN_JOINTS = 6
 _RECENT_FRAMES = 9
 _SURE_MM, _LOST_MM = 20.0, 220.0
-_HOPELESS_MM = 150.0
+_HOPELESS_MM = 100.0
+_SELDOM = 0.1
+"""Joints known in a smaller share of views and instants, and not to be guessed, are not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +255,9 @@ class PosePipeline:
         sigma_mm = pose.sigma * 1000
         confidence = np.clip((_LOST_MM - sigma_mm) / (_LOST_MM - _SURE_MM), 0.05, 1.0)
         recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
-        unseen = (recent[..., 2].max((0, 1)) <= 0) & (sigma_mm > _HOPELESS_MM)
+        # A guess now and then is no sighting.
+        seldom = (recent[..., 2] > 0).mean((0, 1)) < _SELDOM
+        unseen = seldom & (sigma_mm > _HOPELESS_MM)
         confidence[unseen] = 0.0
         known = np.isfinite(sigma_mm)
         return Skeleton3D(

@@ -1,0 +1,69 @@
+"""Somebody whose legs no camera sees: what is seen is followed, what is not is not drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.recording.reader import Recording
+from app.topics import Topic
+from engines.skeleton import JOINT_NAMES
+from live_runs import run_app, write_config
+
+CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
+CAMERAS = 4
+ANKLES = [JOINT_NAMES.index(f"{side}_ankle") for side in ("left", "right")]
+TRUNK = [JOINT_NAMES.index(name) for name in ("spine", "thorax", "neck", "head")]
+
+
+def _behind_desks(folder: Path) -> list[dict[str, object]]:
+    """The demo's clip with a dark board from the hips down, which goes along with the person."""
+    with np.load(CLIP / "truth.npz", allow_pickle=False) as truth:
+        times, pelvis = truth["times_s"], truth["joints_m"][:, 0]
+        views = [
+            (truth["camera_R"][c], truth["camera_t"][c], truth["camera_K"][c])
+            for c in range(CAMERAS)
+        ]
+        frame_times = [truth[f"frame_times_s_{c}"] for c in range(CAMERAS)]
+    sources: list[dict[str, object]] = []
+    for camera, (rotation, translation, matrix) in enumerate(views):
+        video = cv2.VideoCapture(str(CLIP / f"camera{camera}.mp4"))
+        rate = video.get(cv2.CAP_PROP_FPS)
+        path = folder / f"camera{camera}.mp4"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (640, 480))
+        for time in frame_times[camera]:
+            read, picture = video.read()
+            if not read:
+                break
+            place = np.array([np.interp(time, times, pelvis[:, axis]) for axis in range(3)])
+            seen = matrix @ (rotation @ place + translation)
+            below = 0.08 * matrix[1, 1] / seen[2]  # centimetres below the pelvis
+            picture[max(0, int(seen[1] / seen[2] + below)) :] = (52, 60, 74)
+            writer.write(picture)
+        video.release()
+        writer.release()
+        sources.append(
+            {"kind": "file", "path": str(path), "start_s": -float(frame_times[camera][0])}
+        )
+    return sources
+
+
+@pytest.mark.timeout(400)
+def test_no_feet(tmp_path: Path) -> None:
+    sources = _behind_desks(tmp_path)
+    config = write_config(
+        tmp_path, sources, body_height_m=1.76, front_end={"kind": "yolo_cpn", "flip_test": False}
+    )
+    take = tmp_path / "take.mcap"
+    done = run_app(
+        tmp_path, "live", "--config", config, "--headless", "--seconds", "8", "--record", take
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    poses = [item.message for item in Recording(take).messages([Topic.POSES])]
+    confidence = np.array([pose.confidence for pose in poses if pose.valid])
+    assert len(confidence) > 20
+    assert (confidence[:, ANKLES] == 0).mean() > 0.3
+    assert (confidence[:, TRUNK] > 0.5).mean() > 0.9
