@@ -10,10 +10,10 @@ import pytest
 
 from app.recording.reader import Recording
 from app.topics import Topic
+from clip_pictures import CLIP
 from engines.skeleton import JOINT_NAMES
 from live_runs import run_app, write_config
 
-CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
 CAMERAS = 4
 ANKLES = [JOINT_NAMES.index(f"{side}_ankle") for side in ("left", "right")]
 TRUNK = [JOINT_NAMES.index(name) for name in ("spine", "thorax", "neck", "head")]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from clip_pictures import clip_pictures
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
 from engines.model_files import SHIPPED_FOLDER
@@ -24,8 +25,6 @@ from tools.training.feature_scenes import (
     save_feature_scene,
 )
 from walking import walking_clip
-
-CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
 
 
 @pytest.fixture(scope="module")
@@ -117,15 +116,10 @@ def test_networks_that_look_twice_see_the_mirrored_scene_along() -> None:
 def _clip_scene() -> Scene:
     """A scene with pictures of a clip; its labels are of somebody else."""
     scene = marker_scene(walking_clip(6, 1), 1, seed=3)
-    video = cv2.VideoCapture(str(CLIP / "camera1.mp4"))
-    video.set(cv2.CAP_PROP_POS_FRAMES, 60)
     files = []
-    for _ in range(len(scene)):
-        read, image = video.read()
-        assert read
+    for image in clip_pictures(1, 60, len(scene)):
         stored = cv2.resize(image[30:430, 190:490], PICTURE_SIZES["crops"])
         files.append(cv2.imencode(".jpg", stored)[1].ravel())
-    video.release()
     jpeg, offsets = packed(files)
     regions = np.tile(np.array((190, 30, 490, 430), np.float32), (len(scene), 1))
     boxes = np.tile(np.array((215, 50, 465, 410), np.float32), (len(scene), 1, 1))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from clip_pictures import clip_pictures
 from engines.backends.base import DescribedBackend
 from engines.backends.select import open_backend
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
@@ -22,18 +20,12 @@ from engines.networks.catalog import load_network
 from engines.pose_conversion import COCO_MIRROR, coco_to_h36m
 from engines.skeleton import MIRROR
 
-CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
 REGION = Region(190.0, 30.0, 300.0, 400.0)
 
 
 @pytest.fixture(scope="module")
 def picture() -> npt.NDArray[np.uint8]:
-    video = cv2.VideoCapture(str(CLIP / "camera1.mp4"))
-    video.set(cv2.CAP_PROP_POS_FRAMES, 60)
-    read, image = video.read()
-    video.release()
-    assert read
-    return np.asarray(image, np.uint8)
+    return clip_pictures(1, 60)[0]
 
 
 def _open(kind: str) -> tuple[DescribedBackend, Operations]:

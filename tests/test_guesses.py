@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from clip_pictures import clip_pictures
 from engines.front_ends.base import View2D
 from engines.front_ends.factory import make_front_end
 from engines.front_ends.yolo_cpn.joint_finder import LEAST_SURE, without_guesses
 from engines.skeleton import JOINT_NAMES
 
-CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
 ANKLES = [index for index, name in enumerate(JOINT_NAMES) if "ankle" in name]
 TRUNK = [JOINT_NAMES.index(name) for name in ("thorax", "neck", "head")]
-
-
-def _picture() -> npt.NDArray[np.uint8]:
-    video = cv2.VideoCapture(str(CLIP / "camera0.mp4"))
-    video.set(cv2.CAP_PROP_POS_FRAMES, 90)
-    read, image = video.read()
-    video.release()
-    assert read
-    return np.asarray(image, np.uint8)
 
 
 def _look(picture: npt.NDArray[np.uint8]) -> View2D:
@@ -37,7 +25,7 @@ def _look(picture: npt.NDArray[np.uint8]) -> View2D:
 
 
 def test_who_stands_behind_a_desk_has_no_feet() -> None:
-    picture = _picture()
+    (picture,) = clip_pictures(0, 90)
     whole = _look(picture)
     assert (whole.keypoints[:, 2] > 0).all()
     hips = whole.keypoints[JOINT_NAMES.index("pelvis"), 1]

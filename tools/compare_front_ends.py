@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.errors import UserError
-from engines.front_ends.base import Image, View2D
+from engines.front_ends.base import Image
 from engines.front_ends.factory import SHIPPED, make_front_end, network_file
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, LIMB_JOINTS, MIRROR
-from tools.evaluate_front_end import draw, read_sets
+from tools.evaluate_front_end import draw, joints_of, read_sets
 from tools.given_boxes import GivenBoxes, Look
 
 Array = npt.NDArray[np.float64]
@@ -150,7 +150,7 @@ def run(look: Look, paths: list[Path], step: int, pick: int) -> tuple[Array, lis
     rows, sheet = [], []
     for number, images in enumerate(read_sets(paths, step)):
         views = look(images)
-        rows.append(np.stack([_joints(view) for view in views]))
+        rows.append(np.stack([joints_of(view) for view in views]))
         if pick and number % pick == 0:
             drawn = [draw(image, view) for image, view in zip(images, views, strict=True)]
             small = [cv2.resize(p, (400 * p.shape[1] // p.shape[0], 400)) for p in drawn]
@@ -158,13 +158,6 @@ def run(look: Look, paths: list[Path], step: int, pick: int) -> tuple[Array, lis
     if not rows:
         raise UserError(f"{paths[0].parent} holds videos without pictures")
     return np.stack(rows).astype(np.float64), sheet
-
-
-def _joints(view: View2D | None) -> npt.NDArray[np.float32]:
-    """(17, 3) joints, NaN where there are none."""
-    if view is None:
-        return np.full((JOINT_COUNT, 3), np.nan, np.float32)
-    return np.where(view.keypoints[:, 2:] > 0, view.keypoints, np.float32(np.nan))
 
 
 def show(result: Agreement) -> None:

@@ -40,7 +40,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the front end gave; NaN where it found nobody.
+    """What the front end gave; NaN where it found none.
 
     Attributes:
         keypoints: (N, V, 17, 3) joints with confidence, pixels.
@@ -115,6 +115,13 @@ def draw(image: Image, view: View2D | None) -> Image:
     return picture
 
 
+def joints_of(view: View2D | None) -> npt.NDArray[np.float32]:
+    """(17, 3) joints with confidence, NaN where there are none."""
+    if view is None:
+        return np.full((JOINT_COUNT, 3), np.nan, np.float32)
+    return np.where(view.keypoints[:, 2:] > 0, view.keypoints, np.float32(np.nan))
+
+
 def run(arguments: argparse.Namespace, paths: list[Path]) -> Found:
     """Runs the front end over the videos, and writes the overlay sheet where one is wanted."""
     front_end = make_front_end(
@@ -133,11 +140,7 @@ def run(arguments: argparse.Namespace, paths: list[Path]) -> Found:
             start = time.perf_counter()
             views = front_end.process(images)
             times.append((time.perf_counter() - start) * 1e3)
-            rows = [
-                np.full((JOINT_COUNT, 3), np.nan) if view is None else view.keypoints
-                for view in views
-            ]
-            keypoints.append(np.stack(rows))
+            keypoints.append(np.stack([joints_of(view) for view in views]))
             if arguments.overlay and number % arguments.overlay_every == 0:
                 drawn = [draw(image, view) for image, view in zip(images, views, strict=True)]
                 small = [cv2.resize(p, (320 * p.shape[1] // p.shape[0], 320)) for p in drawn]
@@ -164,7 +167,6 @@ def report(found: Found, truth: Truth | None, step: int) -> None:
     for view, (joints, heights) in enumerate(zip(truth.joints, truth.heights, strict=True)):
         count = min(len(found.keypoints), len(joints[::step]))
         seen = found.keypoints[:count, view]
-        seen = np.where(seen[..., 2:] > 0, seen, np.nan)
         target, height = joints[::step][:count], heights[::step][:count]
         error = np.linalg.norm(seen[..., :2] - target, axis=-1)
         mirrored = np.linalg.norm(seen[:, list(MIRROR), :2] - target, axis=-1)

@@ -83,7 +83,7 @@ class FeaturePass:
         Returns:
             What was found.
         """
-        place, keypoints, context, _ = self._look_through(scene, mirror)
+        place, keypoints, context, _ = self._look_through(scene, mirror=mirror)
         return self._scene(scene, place, keypoints, context, mirror)
 
     def see_both(self, scene: Scene) -> tuple[FeatureScene, FeatureScene]:
@@ -99,7 +99,7 @@ class FeaturePass:
         """
         if not self._finder.looks_twice:
             return self.see(scene), self.see(scene, mirror=True)
-        place, keypoints, context, mirrored_context = self._look_through(scene, False)
+        place, keypoints, context, mirrored_context = self._look_through(scene, both=True)
         turned = keypoints[:, :, list(MIRROR)].copy()
         turned[..., 0] = int(scene.picture_size[0]) - turned[..., 0]
         return (
@@ -108,14 +108,19 @@ class FeaturePass:
         )
 
     def _look_through(
-        self, scene: Scene, mirror: bool
+        self, scene: Scene, *, mirror: bool = False, both: bool = False
     ) -> tuple[npt.NDArray[np.intp], Floats, _Context, _Context]:
         """Looks at every picture.
+
+        Args:
+            scene: as for ``see``.
+            mirror: look at the mirrored pictures instead.
+            both: read the context of the mirrored pictures, too; for networks that look twice.
 
         Returns:
             (T, V) the number of each picture, -1 where there is none; (T, V, 17, 3) joints in
             pixels of the whole picture; (T, V, 17, C) their context, and that of the mirrored
-            picture's joints, which is only filled in by networks that look twice.
+            picture's joints, which is only filled in where both are wanted.
         """
         random = np.random.default_rng([scene.seed, int(mirror)])
         width, height = (int(size) for size in scene.picture_size)
@@ -144,7 +149,9 @@ class FeaturePass:
                     if track.boxes:
                         looked.append((view, track.boxes[0]))
                 waiting = []
-                answers = self._find(looked, shown, {v: regions[n] for v, n in pictures.items()})
+                answers = self._find(
+                    looked, shown, {v: regions[n] for v, n in pictures.items()}, both
+                )
                 for (view, _), (answer, turned) in zip(looked, answers, strict=True):
                     if _follow(tracks[view], answer, lag, height, width):
                         keypoints[instant, view] = without_guesses(answer).keypoints
@@ -161,6 +168,7 @@ class FeaturePass:
         looked: list[tuple[int, Floats]],
         shown: dict[int, npt.NDArray[np.uint8]],
         regions: dict[int, Floats],
+        both: bool,
     ) -> list[tuple[View2D, Floats | None]]:
         """Answers in pixels of the whole picture, for boxes there, and mirrored context."""
         if not looked:
@@ -174,7 +182,7 @@ class FeaturePass:
             for view, box in looked
         ]
         answers: Sequence[tuple[View2D, Floats | None]]
-        if self._finder.looks_twice:
+        if both:
             answers = self._finder.find_both_ways(inside, _unnoted)
         else:
             answers = [(answer, None) for answer in self._finder.find(inside, _unnoted)]

@@ -5,6 +5,7 @@ Errors are relative to the person's box, the longer side of the bounding box of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ from tools.training.rigs import Rig, normal, uniform
 
 _LEG_PAIRS: Final = (1, 2, 3, 4, 5, 6)
 _ARM_PAIRS: Final = (11, 12, 13, 14, 15, 16)
+_LIMBS: Final = ((2, 3, 5, 6), (12, 13), (15, 16))  # the first are behind a table
 _AR1: Final = 0.88  # correlation of a detector's slow error from one frame to the next, 30 fps
 
 
@@ -72,6 +74,14 @@ SKETCH_ERRORS: Final = KeypointErrors(
 def chance(shape: tuple[int, ...], share: float, generator: torch.Generator) -> Tensor:
     """True with probability ``share``."""
     return torch.rand(shape, generator=generator, device=generator.device) < share
+
+
+def joint_masks(groups: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Which joints belong to each group: (groups, 17) bool."""
+    masks = torch.zeros(len(groups), JOINT_COUNT, dtype=torch.bool, device=device)
+    for row, joints in enumerate(groups):
+        masks[row, list(joints)] = True
+    return masks
 
 
 def burst(
@@ -221,10 +231,7 @@ def swap_sides(
     batch, frames, views = seen.shape[:3]
     device = seen.device
     mirror = torch.tensor(MIRROR, device=device)
-    pairs = torch.zeros(3, JOINT_COUNT, dtype=torch.bool, device=device)
-    pairs[0, list(_LEG_PAIRS)] = True
-    pairs[1, list(_ARM_PAIRS)] = True
-    pairs[2] = pairs[0] | pairs[1]
+    pairs = joint_masks((_LEG_PAIRS, _ARM_PAIRS, _LEG_PAIRS + _ARM_PAIRS), device)
     which = torch.randint(0, 3, (batch, views), generator=generator, device=device)
     while_ = burst((batch, views), frames, 2, frames, generator)
     while_ = while_ & chance((batch, views, 1), share, generator)
@@ -238,11 +245,8 @@ def swap_sides(
 def _lost_limbs(batch: int, views: int, share: float, generator: torch.Generator) -> Tensor:
     """(B, 1, V, 17) bool: limbs hidden from a view for the whole window."""
     device = generator.device
-    limbs = torch.zeros(3, JOINT_COUNT, dtype=torch.bool, device=device)
-    limbs[0, [2, 3, 5, 6]] = True  # behind a table
-    limbs[1, [12, 13]] = True
-    limbs[2, [15, 16]] = True
-    which = torch.randint(0, 3, (batch, views), generator=generator, device=device)
+    limbs = joint_masks(_LIMBS, device)
+    which = torch.randint(0, len(_LIMBS), (batch, views), generator=generator, device=device)
     return (limbs[which] & chance((batch, views, 1), share, generator))[:, None]
 
 

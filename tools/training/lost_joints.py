@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engines.skeleton import JOINT_COUNT
-from tools.training.keypoint_errors import chance
+from tools.training.keypoint_errors import chance, joint_masks
 from tools.training.rigs import uniform
 
 _PARTS: Final = (
@@ -66,9 +66,7 @@ def lose_joints(
     some, one = (batch, 1, views, JOINT_COUNT), (batch, 1, 1, 1)
     share = uniform((batch, 1, views, 1), 0.0, lost.most, generator)
     gone = uniform(some, 0.0, 1.0, generator) < share
-    parts = torch.zeros(len(_PARTS), JOINT_COUNT, dtype=torch.bool, device=generator.device)
-    for row, joints in enumerate(_PARTS):
-        parts[row, list(joints)] = True
+    parts = joint_masks(_PARTS, generator.device)
     chosen = torch.randint(0, len(_PARTS), (batch,), generator=generator, device=generator.device)
     by_view = uniform((batch, 1, views, 1), 0.0, 1.0, generator)
     part = parts[chosen][:, None, None] & (by_view < uniform(one, 0.3, 1.3, generator))

@@ -21,6 +21,7 @@ from torch import Tensor
 from engines.skeleton import JOINT_COUNT
 from engines.view_fusion import ViewFusion
 from tools.studio.shards import VISIBLE
+from tools.training.keypoint_errors import joint_masks
 from tools.training.lifter_weights import Network
 from tools.training.metrics import joint_errors, procrustes_errors
 from tools.training.rendered_errors import hide, newest_at_sets
@@ -32,9 +33,7 @@ _CHUNK: Final = 16
 _QUARTER: Final = JOINT_COUNT / 4
 _TAKEN: Final = math.ceil(_QUARTER)
 _SLOW_STEP: Final = 3
-_LEGS_AWAY: Final = "legs away"
 _LEGS: Final = (2, 3, 5, 6)
-_WITHOUT_LEGS: Final = [joint for joint in range(JOINT_COUNT) if joint not in _LEGS]
 
 Change = Callable[[Pictures, torch.Generator], Pictures]
 
@@ -95,16 +94,15 @@ def evaluate_rendered(
     """
     rows: list[RenderedAccuracy] = []
     for views in range(1, bank.most_views + 1):
-        for name, change in _CHANGES:
+        for name, change, kept in _TESTS:
             batch = fixed_batch(bank, windows, views, change)
             seeing, blind = (predict_rendered(network, batch, context) for context in (True, False))
             answers = (seeing[0], blind[0], fuse_views(*seeing))
-            kept = _WITHOUT_LEGS if name == _LEGS_AWAY else slice(None)
             rows.append(_accuracy(name, batch, answers, None, kept))
             if name == "detected":
                 unseen = (batch.visibility < VISIBLE).sum(-1) >= _QUARTER
                 if unseen.any():
-                    rows.append(_accuracy("hidden", batch, answers, unseen))
+                    rows.append(_accuracy("hidden", batch, answers, unseen, kept))
     return tuple(sorted(rows, key=lambda row: (row.name, row.views)))
 
 
@@ -169,7 +167,7 @@ def _accuracy(
     batch: RenderedBatch,
     answers: tuple[Tensor, Tensor, Tensor],
     chosen: Tensor | None,
-    kept: list[int] | slice = slice(None),
+    kept: list[int],
 ) -> RenderedAccuracy:
     """Measures answers with context, without, and fused.
 
@@ -220,9 +218,7 @@ def _take_quarter(pictures: Pictures, generator: torch.Generator) -> Pictures:
 
 
 def _take_legs(pictures: Pictures, generator: torch.Generator) -> Pictures:
-    hidden = torch.zeros(1, 1, 1, JOINT_COUNT, dtype=torch.bool, device=generator.device)
-    hidden[..., list(_LEGS)] = True
-    return hide(pictures, hidden)
+    return hide(pictures, joint_masks((_LEGS,), generator.device)[:, None, None])
 
 
 def _slow_sets(pictures: Pictures, generator: torch.Generator) -> Pictures:
@@ -230,12 +226,14 @@ def _slow_sets(pictures: Pictures, generator: torch.Generator) -> Pictures:
     return replace(pictures, kept=newest_at_sets(pictures.kept, step))
 
 
-_CHANGES: Final[tuple[tuple[str, Change | None], ...]] = (
-    ("detected", None),
-    ("taken", _take_quarter),
-    (_LEGS_AWAY, _take_legs),
-    ("slow", _slow_sets),
+_ALL: Final = list(range(JOINT_COUNT))
+_TESTS: Final[tuple[tuple[str, Change | None, list[int]], ...]] = (
+    ("detected", None, _ALL),
+    ("taken", _take_quarter, _ALL),
+    ("legs away", _take_legs, [joint for joint in _ALL if joint not in _LEGS]),
+    ("slow", _slow_sets, _ALL),
 )
+"""Each test's name, what happens to the pictures, and the joints that count."""
 
 
 def show_rendered(rows: tuple[RenderedAccuracy, ...], console: Console) -> None:
