@@ -34,6 +34,7 @@ _MIN_JOINTS = 6
 _RECENT_FRAMES = 9
 _SURE_MM, _LOST_MM = 20.0, 220.0
 _HOPELESS_MM = 100.0
+_LEGS = [2, 3, 5, 6]
 _SELDOM = 0.1
 """Joints known in a smaller share of views and instants, and not to be guessed, are not drawn."""
 
@@ -231,7 +232,11 @@ class PosePipeline:
         if self._fused is not None and self._fused.reference != fused.reference:
             self._level.turn(fused.rotations[self._fused.reference])
         self._fused, self._fused_ns = fused, frames.time_ns
-        self._level.update(time_ns, fused.joints, fused.rotations)
+        recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
+        # A guess now and then is no sighting.
+        seldom = (recent[..., 2] > 0).mean((0, 1)) < _SELDOM
+        legs_seen = not seldom[_LEGS].any()
+        self._level.update(time_ns, fused.joints, fused.rotations, legs_seen)
         turn = self._rig.to_world(fused.reference)
         if turn is None:
             turn = self._level.rotation()
@@ -254,9 +259,6 @@ class PosePipeline:
         joints = bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))
         sigma_mm = pose.sigma * 1000
         confidence = np.clip((_LOST_MM - sigma_mm) / (_LOST_MM - _SURE_MM), 0.05, 1.0)
-        recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
-        # A guess now and then is no sighting.
-        seldom = (recent[..., 2] > 0).mean((0, 1)) < _SELDOM
         unseen = seldom & (sigma_mm > _HOPELESS_MM)
         confidence[unseen] = 0.0
         known = np.isfinite(sigma_mm)

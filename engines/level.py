@@ -19,6 +19,8 @@ _MEMORY_S = 30.0
 # Seconds of standing that one camera's own top counts for.
 _CAMERA_S = 0.5
 _STRAIGHT = (0.85, 0.95)
+# The trunk is asked where legs are not seen; it leans, so it counts no more than the cameras.
+_TRUNK_WEIGHT = 0.1
 
 
 class LevelEstimator:
@@ -46,7 +48,9 @@ class LevelEstimator:
         direction = self._sum + self._cameras
         return np.asarray(direction / np.linalg.norm(direction))
 
-    def update(self, time_ns: int, joints: Floats, rotations: Floats) -> None:
+    def update(
+        self, time_ns: int, joints: Floats, rotations: Floats, legs_seen: bool = True
+    ) -> None:
         """Takes one skeleton.
 
         Args:
@@ -54,6 +58,7 @@ class LevelEstimator:
             joints: (17, 3) in the reference camera's axes, any unit.
             rotations: (V, 3, 3) from each camera's axes to the reference camera's; NaN where
                 unknown.
+            legs_seen: whether its legs are more than a guess.
         """
         elapsed = 0.03
         if self._last_ns is not None:
@@ -64,9 +69,12 @@ class LevelEstimator:
         keep = np.exp(-elapsed / _MEMORY_S)
         self._sum *= keep
         self._seconds *= keep
-        axis = _balance_axis(joints)
+        axis = _balance_axis(joints) if legs_seen else _unit(joints[_THORAX] - joints[0])
         # Somebody who lies is straight as well: what is far from up so far counts little.
         agreement = float(np.clip(2 * (axis @ self.up) - 1, 0.0, 1.0))
+        if not legs_seen:
+            self._sum += elapsed * _TRUNK_WEIGHT * agreement * axis
+            return
         weight = elapsed * _stance(joints) * agreement
         self._sum += weight * axis
         self._seconds += weight

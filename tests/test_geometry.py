@@ -228,6 +228,22 @@ def test_a_person_who_bends_or_sits_does_not_tilt_the_world() -> None:
     assert np.degrees(np.arccos(estimator.up @ up)) < 4
 
 
+def test_behind_a_desk_the_trunk_and_the_cameras_tell_the_level() -> None:
+    """Legs that nobody sees are guesses, and once tilted the world by them."""
+    camera = Rotation.from_euler("x", 90 - 20, degrees=True).as_matrix()  # camera ← world
+    wrong_legs = STANDING.copy()
+    wrong_legs[[2, 3, 5, 6]] += np.array([0.5, 0.4, 0.3]) * [[1.0], [2.0], [1.0], [2.0]]
+    up = camera @ np.array([0.0, 0.0, 1.0])
+    errors = []
+    for legs_seen in (False, True):
+        estimator = LevelEstimator()
+        for k in range(450):
+            estimator.update(k * 33_000_000, wrong_legs @ camera.T, np.eye(3)[None], legs_seen)
+        errors.append(np.degrees(np.arccos(np.clip(estimator.up @ up, -1, 1))))
+        assert estimator.known == legs_seen
+    assert errors[0] < 8 < errors[1], errors
+
+
 def test_in_the_first_moments_the_cameras_around_the_person_give_the_level() -> None:
     cameras = np.stack(
         [

@@ -70,6 +70,21 @@ def test_four_cameras_in_ten_seconds(seed: int) -> None:
     assert result.rig.levelled
 
 
+def test_cameras_and_scale_are_found_from_an_upper_body() -> None:
+    """Bones that nobody sees once took up what the others were too short by."""
+    scene = make_scene(SceneOptions(seed=1, seconds=12))
+    scene.keypoints[:, :, [2, 3, 5, 6]] = 0
+    rig = _run(scene).rig
+    assert rig is not None and len(rig.known) == 4
+    angles, focal, _, _ = _errors(rig, scene)
+    assert np.median(angles) < 0.5 and np.median(focal) < 0.03
+    apart = [np.linalg.norm(a.position - b.position) for a, b in pairwise(rig.cameras) if a and b]
+    true = np.linalg.norm(np.diff(scene.positions, axis=0), axis=-1)
+    assert np.mean(apart / true) == pytest.approx(1.0, abs=0.04)
+    assert rig.rig_error_mm < 15
+    assert not rig.levelled
+
+
 def test_world_is_level_on_the_floor_and_headed_by_the_first_camera() -> None:
     scene = make_scene(SceneOptions(seed=2))
     rig = _run(scene).rig

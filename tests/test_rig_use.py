@@ -238,6 +238,20 @@ def test_nothing_is_level_while_nobody_stands() -> None:
     assert not floor.known
 
 
+def test_guessed_legs_do_not_tilt_the_world() -> None:
+    scene = make_scene(SceneOptions(seconds=6))
+    points = scene.joints[::5].copy()
+    points[:, [2, 5]] += [0.3, 0.2, 0.0]
+    points[:, [3, 6]] += [0.6, 0.4, 0.2]
+    seen = np.ones(points.shape[:2], bool)
+    seen[:, [2, 3, 5, 6]] = False
+    guess = exponential(np.array([0.15, 0.0, 0.0])) @ np.array([0.0, 0.0, 1.0])
+    fooled = find_floor(points, guess, STATURE_M)
+    floor = find_floor(points, guess, STATURE_M, seen=seen)
+    assert not floor.known
+    assert np.degrees(np.arccos(floor.up[2])) < 7 < np.degrees(np.arccos(fooled.up[2]))
+
+
 def test_moving_a_rig_keeps_what_its_cameras_see() -> None:
     scene = make_scene(SceneOptions(seed=3, seconds=1))
     rig = scene.rig()

@@ -37,7 +37,9 @@ def test_depths_are_along_the_axis_and_in_body_heights(scene: Scene) -> None:
 
 def test_a_mirrored_crop_exchanges_depths_too(scene: Scene, tmp_path: Path) -> None:
     write_scene(scene, scene_path(tmp_path / "train", "crops", 0))
-    plain = PoseVariety(scale=0, shift=0, turned_share=0, half_share=0, cover_share=0, look=0)
+    plain = PoseVariety(
+        scale=0, shift=0, turned_share=0, half_share=0, board_share=0, cover_share=0, look=0
+    )
     drawn = CropSource(tmp_path, "train", 64, 48, plain)
     known = [plain_crop(scene, index, 64, 48).depths for index in range(len(scene))]
     mirrored = 0

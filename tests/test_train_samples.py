@@ -35,6 +35,7 @@ PLAIN = PoseVariety(
     shift=0,
     turned_share=0,
     half_share=0,
+    board_share=0,
     cover_share=0,
     loose_share=0,
     faceless_share=0,
@@ -154,7 +155,7 @@ def test_a_mirrored_crop_exchanges_left_and_right(data: Path, crops: Scene) -> N
 
 
 def test_joints_follow_scale_turn_and_shift(data: Path) -> None:
-    wild = PoseVariety(turned_share=1.0, half_share=0.3, cover_share=0, look=0)
+    wild = PoseVariety(turned_share=1.0, half_share=0.3, board_share=0, cover_share=0, look=0)
     drawn = source(data, wild)
     spread = []
     for seed in range(30):

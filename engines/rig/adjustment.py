@@ -12,12 +12,18 @@ from engines.rig.initial import Start, start_rig
 from engines.rig.keyframes import Keyframe
 from engines.rig.levenberg import solve
 from engines.rig.local_fit import fit_local
-from engines.rig.noise import START_NOISE, unit_sigmas, view_noise
+from engines.rig.noise import LEAST_CONFIDENCE, START_NOISE, unit_sigmas, view_noise
 from engines.rig.projection import project, undistort
 from engines.rig.side_swaps import find_swaps, mend_swaps
 from engines.rig.triangulation import triangulate
 from engines.rig.types import Bools, Floats, KnownCamera
 
+_OFTEN: Final = 0.25
+"""Share of the instants at which two views must see a joint for it to count as seen."""
+_ENOUGH_BONES: Final = 0.25
+_START_FOCAL_SIGMA: Final = 0.1
+"""Where the lifter takes a view for another side of the person, focal lengths must not make up for
+it: the start then ends in another minimum."""
 _ROUGH: Final = 4.0  # how many times the noise is taken at first, while the start is still off
 
 
@@ -82,6 +88,16 @@ def gather(
     )
 
 
+def with_measured_bones(priors: Priors, evidence: Evidence) -> Priors:
+    """Priors whose scale rests on bones that are seen: behind a desk there are no legs."""
+    known = (evidence.keypoints[..., 2] > LEAST_CONFIDENCE).any(1)  # (K, V, 17)
+    often = (known.sum(1) >= 2).mean(0) >= _OFTEN
+    measured = often[PARENTS] & often[CHILDREN]
+    if priors.bone_share[measured].sum() < _ENOUGH_BONES:
+        return priors
+    return replace(priors, bone_measured=measured)
+
+
 def measure(
     evidence: Evidence, swaps: Bools | None, offsets: Floats, noise: Floats
 ) -> tuple[Measurements, Floats]:
@@ -110,7 +126,7 @@ def first_rig(evidence: Evidence, priors: Priors, reference: int) -> Start | Non
         seen=np.where(np.isfinite(unit), 1.0, 0.0),
         reference=reference,
         focal=focal,
-        focal_sigma=priors.log_focal_sigma,
+        focal_sigma=np.minimum(priors.log_focal_sigma, _START_FOCAL_SIGMA),
     )
 
 

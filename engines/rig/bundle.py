@@ -109,6 +109,8 @@ class Priors:
         bone_share_sigma: relative.
         bone_sum: the sum of the lengths, which fixes the scale; None where the scale is fixed
             otherwise.
+        bone_measured: (16,) bones whose length is seen; the scale is fixed by these alone, which
+            are to be their share of the sum. Others follow the expectation.
         bone_sigma: (16,) how constant each bone is over time, metres.
     """
 
@@ -123,6 +125,7 @@ class Priors:
     bone_share: Floats
     bone_share_sigma: float
     bone_sum: float | None
+    bone_measured: Bools
     bone_sigma: Floats
 
 
@@ -314,13 +317,15 @@ def _prior_rows(state: State, priors: Priors) -> tuple[Floats, Floats]:
             [error[2, 1] - error[1, 2], error[0, 2] - error[2, 0], error[1, 0] - error[0, 1]]
         )
         add(vector, 9 * v + np.arange(3), np.full(3, 1 / priors.rotation_sigma[v]))
-    total = state.bones.sum()
+    # Bones that nobody sees would take up whatever the others are too short by.
+    part = priors.bone_share[priors.bone_measured].sum()
+    total = state.bones[priors.bone_measured].sum() / part
     share_scale = 1 / (priors.bone_share_sigma * priors.bone_share * total)
     add(state.bones - priors.bone_share * total, start + np.arange(BONE_COUNT), share_scale)
     if priors.bone_sum is not None:
         scale = 1 / (1e-4 * priors.bone_sum)
         rows.append(np.array([(total - priors.bone_sum) * scale]))
         block = np.zeros((1, size))
-        block[0, start:] = scale
+        block[0, start + np.flatnonzero(priors.bone_measured)] = scale / part
         jacobian.append(block)
     return np.concatenate(rows), np.concatenate(jacobian)

@@ -10,11 +10,13 @@ import numpy as np
 
 from engines.rig.adjustment import (
     Adjusted,
+    Evidence,
     adjust,
     adjust_from_start,
     first_rig,
     gather,
     warm_state,
+    with_measured_bones,
 )
 from engines.rig.advice import Findings, advise, motion, pair_angles
 from engines.rig.bundle import Priors
@@ -24,7 +26,7 @@ from engines.rig.priors import Knowledge, check_knowledge, make_priors
 from engines.rig.quality import Precision, precision, quality_word
 from engines.rig.results import RigFrame, build_rig
 from engines.rig.trail import Trail
-from engines.rig.types import KnownCamera, Observation, Rig, RigResult
+from engines.rig.types import Bools, KnownCamera, Observation, Rig, RigResult
 
 MIN_KEYFRAMES: Final = 8
 _BAD_NOISE: Final = 0.035
@@ -244,13 +246,13 @@ class RigEstimator:
         fixed = self._knowledge.fixed[list(views)]
         worth = np.isfinite(evidence.size).sum(0) + 1000 * fixed
         reference = int(worth.argmax())
-        priors = make_priors(self._knowledge, views, reference, self._released)
+        priors = self._priors(views, reference, evidence)
         best = self._best
         if best is not None and best.views == views and self._settled >= _SETTLED:
             start = warm_state(evidence, best.adjusted.state, best.adjusted.noise)
             if best.reference != reference:
                 start, reference = start, best.reference
-                priors = make_priors(self._knowledge, views, reference, self._released)
+                priors = self._priors(views, reference, evidence)
             adjusted = adjust(evidence, start, priors, best.adjusted.noise, rounds=1)
             return _Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
         found = first_rig(evidence, priors, reference)
@@ -264,6 +266,17 @@ class RigEstimator:
         found = into_world(found, self._knowledge, views, reference)
         adjusted = adjust_from_start(evidence, found, priors)
         return _Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
+
+    def _priors(
+        self,
+        views: tuple[int, ...],
+        reference: int,
+        evidence: Evidence,
+        release: Bools | None = None,
+    ) -> Priors:
+        released = self._released if release is None else release
+        priors = make_priors(self._knowledge, views, reference, released)
+        return with_measured_bones(priors, evidence)
 
     def _misfit(self, attempt: _Attempt) -> int | None:
         """A camera that does not fit with the others, if there are enough others."""
@@ -285,7 +298,7 @@ class RigEstimator:
             return attempt
         evidence = gather(keyframes, self._knowledge.cameras, attempt.views, self._unit)
         release = self._released | given
-        priors = make_priors(self._knowledge, attempt.views, attempt.reference, release)
+        priors = self._priors(attempt.views, attempt.reference, evidence, release)
         freed = adjust(evidence, attempt.adjusted.state, priors, attempt.adjusted.noise, rounds=2)
         free_precision = precision(freed, priors)
         told = np.log([self._knowledge.cameras[v].focal or 1.0 for v in attempt.views])
@@ -296,7 +309,7 @@ class RigEstimator:
         if not wrong.any():
             return attempt
         self._released[here[wrong]] = True
-        priors = make_priors(self._knowledge, attempt.views, attempt.reference, self._released)
+        priors = self._priors(attempt.views, attempt.reference, evidence)
         adjusted = adjust(evidence, freed.state, priors, freed.noise, rounds=1)
         return replace(
             attempt, priors=priors, adjusted=adjusted, precision=precision(adjusted, priors)

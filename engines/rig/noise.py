@@ -19,6 +19,9 @@ JOINT_FACTORS: Final = np.array(
 )
 """Midline joints are constructed, not detected, and count less."""
 
+LEAST_CONFIDENCE: Final = 0.15
+"""A joint of less is no measurement."""
+
 _LEAST: Final = 0.003
 _MOST: Final = 0.06
 _MEDIAN_OF_SQUARE: Final = 2 * np.log(2)  # of a 2D normal distribution, in variances of one axis
@@ -82,6 +85,6 @@ def unit_sigmas(size: Floats, variance: Floats, confidence: Floats) -> Floats:
     # Errors of neighbouring pictures are alike, so many pictures are worth no more than a few.
     spread = np.sqrt(np.maximum(variance, 0.4))
     sigma = size[..., None] * spread * JOINT_FACTORS / np.maximum(confidence, 0.1)
-    usable = (confidence > 0.15) & np.isfinite(sigma) & (sigma > 0)
+    usable = (confidence > LEAST_CONFIDENCE) & np.isfinite(sigma) & (sigma > 0)
     assert sigma.shape[-1] == JOINT_COUNT
     return np.where(usable, sigma, np.inf)

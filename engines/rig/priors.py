@@ -144,5 +144,6 @@ def make_priors(
         bone_share=BONE_SHARES / BONE_SHARES.sum(),
         bone_share_sigma=_SHARE_SIGMA,
         bone_sum=None if fixed.sum() >= 2 else knowledge.bone_sum,
+        bone_measured=np.ones(len(BONES), bool),
         bone_sigma=bone_sigma * knowledge.stature / 1.7,
     )

@@ -13,7 +13,7 @@ from engines.rig.priors import Knowledge
 from engines.rig.quality import Precision
 from engines.rig.trail import Trail
 from engines.rig.triangulation import cameras_of
-from engines.rig.types import CameraModel, Floats, Quality, Rig, RigCamera
+from engines.rig.types import Bools, CameraModel, Floats, Quality, Rig, RigCamera
 from engines.rig.world import find_floor, keep_place, level_axes, move_rig
 
 _LEVEL_CAMERA_UP: Final = np.array([0.0, -1.0, 0.0])
@@ -49,13 +49,20 @@ class RigFrame:
         self._last = rig
         self._level_kept = level_too
 
-    def settle(self, rig: Rig, points: Floats, speeds: Floats | None = None) -> Rig:
+    def settle(
+        self,
+        rig: Rig,
+        points: Floats,
+        speeds: Floats | None = None,
+        seen: Bools | None = None,
+    ) -> Rig:
         """Turns a rig into the world's axes.
 
         Args:
             rig: in any axes.
             points: (K, 17, 3) the joints that it was found from, in the same axes.
             speeds: (K, 17, 3) theirs.
+            seen: (K, 17) which of them were measured, not guessed; None for all.
 
         Returns:
             The rig in the world.
@@ -71,7 +78,7 @@ class RigFrame:
             return settled
         # Each camera is tilted, but around a person their tilts cancel.
         guess = np.sum([c.rotation.T @ _LEVEL_CAMERA_UP for c in rig.cameras if c is not None], 0)
-        floor = find_floor(points, guess, self.knowledge.stature, speeds)
+        floor = find_floor(points, guess, self.knowledge.stature, speeds, seen)
         turn = level_axes(floor.up, first.rotation)
         middle = turn @ np.median(points[:, 0], axis=0)
         settled = move_rig(rig, turn, -np.array([middle[0], middle[1], floor.height]))
@@ -151,8 +158,10 @@ def build_rig(
         rig_error_mm=precision.rig_mm,
     )
     points, speeds = trail.skeletons(cameras_of(rig))
+    measured = np.isfinite(adjusted.seen.sigma).sum(1) >= 2
     return frame.settle(
         rig,
         np.concatenate([state.points, points]),
         np.concatenate([joint_speeds(state, adjusted.seen), speeds]),
+        np.concatenate([measured, np.ones(points.shape[:2], bool)]),
     )

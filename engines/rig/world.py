@@ -12,12 +12,15 @@ from typing import Final
 import numpy as np
 
 from engines.rig.rotations import between
-from engines.rig.types import Floats, Rig
+from engines.rig.types import Bools, Floats, Rig
 
 ANKLE_HEIGHT: Final = 0.045
 """Of an ankle above the floor, as a share of the stature."""
 
 _HIPS, _KNEES, _ANKLES = [1, 4], [2, 5], [3, 6]
+_LEGS, _TRUNK = [*_HIPS, *_KNEES, *_ANKLES], [0, 8]
+_SELDOM: Final = 0.1
+"""With legs in a smaller share of the instants, the trunk is asked, too."""
 _STRAIGHT: Final = 0.9
 _AXIS_SIGMA: Final = np.radians(7.0)  # people lean and dance
 _FLOOR_SIGMAS_M: Final = (0.12, 0.09, 0.06, 0.04, 0.03, 0.025)
@@ -42,9 +45,16 @@ class Floor:
 
 
 def find_floor(
-    points: Floats, guess: Floats, stature: float, speeds: Floats | None = None
+    points: Floats,
+    guess: Floats,
+    stature: float,
+    speeds: Floats | None = None,
+    seen: Bools | None = None,
 ) -> Floor:
     """Finds up and the floor.
+
+    Of somebody whose legs are hardly ever seen, as behind a desk, the trunk tells about up; it
+    leans, so it counts no more than the cameras.
 
     Args:
         points: (K, 17, 3) joints at varied instants, metres, any axes.
@@ -52,16 +62,23 @@ def find_floor(
         stature: of the person, metres.
         speeds: (K, 17, 3) of the joints, m/s, where they are known: a foot that stands still tells
             more than one that swings low over the floor.
+        seen: (K, 17) joints that were measured; others are guesses. None for all.
 
     Returns:
-        The floor; ``known`` is False where it is only ``guess``.
+        The floor; ``known`` is False where it is only ``guess``, or that and the trunk.
     """
+    if seen is None:
+        seen = np.ones(points.shape[:2], bool)
+    legs = seen[:, _LEGS].all(1)
     top = (points[:, 10] + points[:, 8]) / 2
     bottom = points[:, _ANKLES].mean(1)
     axis = top - bottom
     length = np.linalg.norm(axis, axis=-1)
     axis = axis / np.maximum(length, 1e-6)[:, None]
-    weight = _straightness(points) * (length < 1.5 * stature)
+    weight = _straightness(points) * (length < 1.5 * stature) * legs
+    guess = guess / np.linalg.norm(guess)
+    if legs.mean() < _SELDOM:
+        guess = guess + _trunk(points[seen[:, _TRUNK].all(1)], guess)
     up, known = guess / np.linalg.norm(guess), False
     for _ in range(10):
         # Someone lying down is straight as well, but not along most others.
@@ -73,11 +90,21 @@ def find_floor(
         mean = (agree[:, None] * axis).sum(0) + 0.1 * guess / np.linalg.norm(guess)
         up = mean / np.linalg.norm(mean)
     planted = np.ones(2 * len(points))
+    if seen[:, _ANKLES].any():
+        planted *= seen[:, _ANKLES].reshape(-1)
     if speeds is not None:
         speed2 = (speeds[:, _ANKLES] ** 2).sum(-1).reshape(-1)
-        planted = 1 / (1 + speed2 / _PLANTED_M_S**2) ** 2
+        planted = planted / (1 + speed2 / _PLANTED_M_S**2) ** 2
     up, height = _floor_plane(points[:, _ANKLES], up, known, stature, planted)
     return Floor(up, height, known)
+
+
+def _trunk(points: Floats, guess: Floats) -> Floats:
+    """(3,) the mean direction from pelvis to thorax of who does not lie; 0 where nobody is seen."""
+    axis = points[:, 8] - points[:, 0]
+    axis = axis / np.maximum(np.linalg.norm(axis, axis=-1), 1e-6)[:, None]
+    mean = axis[axis @ guess > 0.5].sum(0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6))
 
 
 def _straightness(points: Floats) -> Floats:

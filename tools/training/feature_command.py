@@ -38,6 +38,10 @@ def features(
             "network was trained on, where it does better than on anybody else.",
         ),
     ] = 0,
+    boards: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Share of scenes whose person is behind a board."),
+    ] = 0.0,
     processes: Annotated[int, typer.Option(min=1, help="So many scenes at once.")] = 2,
 ) -> None:
     """Find joints and image context in rendered sequences, as the live front end would."""
@@ -51,7 +55,7 @@ def features(
             for job in _jobs(data, out, mirror, unseen_from)
             if any(digest_of(target) != digest for target in job[1])
         ]
-        _run(jobs, network, processes)
+        _run(jobs, network, boards, processes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
@@ -78,7 +82,7 @@ def _jobs(data: Path, out: Path, mirror: bool, unseen_from: int) -> Iterator[Job
         )
 
 
-def _run(jobs: list[Job], network: Path, processes: int) -> None:
+def _run(jobs: list[Job], network: Path, boards: float, processes: int) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -88,20 +92,20 @@ def _run(jobs: list[Job], network: Path, processes: int) -> None:
     written = 0
     with Progress(*columns) as progress:
         task = progress.add_task("scenes", total=len(jobs))
-        for count in _results(jobs, network, processes):
+        for count in _results(jobs, network, boards, processes):
             written += count
             progress.advance(task)
     wanted = sum(len(targets) for _, targets in jobs)
     print(f"wrote {written} scenes of {wanted}; the others are single poses")
 
 
-def _results(jobs: list[Job], network: Path, processes: int) -> Iterator[int]:
+def _results(jobs: list[Job], network: Path, boards: float, processes: int) -> Iterator[int]:
     """How many scenes each job wrote, as they end."""
     if processes == 1:
-        yield from (_see(network, job) for job in jobs)
+        yield from (_see(network, boards, job) for job in jobs)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(_see, network, job) for job in jobs]
+        waiting = [pool.submit(_see, network, boards, job) for job in jobs]
         try:
             for future in as_completed(waiting):
                 yield future.result()
@@ -113,17 +117,17 @@ def _results(jobs: list[Job], network: Path, processes: int) -> Iterator[int]:
 
 
 @functools.cache
-def _opened(network: Path) -> FeaturePass:
+def _opened(network: Path, boards: float) -> FeaturePass:
     """Opens the network once a process."""
-    return FeaturePass(OnnxRuntimeBackend(network, 1))
+    return FeaturePass(OnnxRuntimeBackend(network, 1), boards)
 
 
-def _see(network: Path, job: Job) -> int:
+def _see(network: Path, boards: float, job: Job) -> int:
     source, targets = job
     scene = read_scene(source)
     if not scene.sequence:
         return 0
-    through = _opened(network)
+    through = _opened(network, boards)
     seen = through.see_both(scene) if len(targets) > 1 else (through.see(scene),)
     for features, target in zip(seen, targets, strict=True):
         save_feature_scene(features, target)

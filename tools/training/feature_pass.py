@@ -27,6 +27,7 @@ from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.skeleton import JOINT_COUNT, MIRROR
 from tools.studio.shards import Scene
+from tools.training.boards import BoardedScene, boards_of
 from tools.training.even_rate import at_full_rate, step_of
 from tools.training.feature_scenes import FeatureScene
 
@@ -55,12 +56,14 @@ class FeaturePass:
 
     Args:
         backend: runs the pose network.
+        boards: Share of sequences whose person stands behind a board (``tools.training.boards``).
 
     Raises:
         UserError: it is no pose network, or its file does not say which weights it holds.
     """
 
-    def __init__(self, backend: DescribedBackend) -> None:
+    def __init__(self, backend: DescribedBackend, boards: float = 0.0) -> None:
+        self._boards = boards
         self._operations: Operations = (
             HostOperations() if backend.device == "cpu" else TensorOperations(backend.device)
         )
@@ -83,8 +86,9 @@ class FeaturePass:
         Returns:
             What was found.
         """
-        place, keypoints, context, _ = self._look_through(scene, mirror=mirror)
-        return self._scene(scene, place, keypoints, context, mirror)
+        shown = BoardedScene(scene, boards_of(scene, self._boards))
+        place, keypoints, context, _ = self._look_through(scene, shown, mirror=mirror)
+        return self._scene(scene, shown, place, keypoints, context, mirror)
 
     def see_both(self, scene: Scene) -> tuple[FeatureScene, FeatureScene]:
         """Looks at a scene, and at the mirrored one.
@@ -99,21 +103,23 @@ class FeaturePass:
         """
         if not self._finder.looks_twice:
             return self.see(scene), self.see(scene, mirror=True)
-        place, keypoints, context, mirrored_context = self._look_through(scene, both=True)
+        shown = BoardedScene(scene, boards_of(scene, self._boards))
+        place, keypoints, context, mirrored_context = self._look_through(scene, shown, both=True)
         turned = keypoints[:, :, list(MIRROR)].copy()
         turned[..., 0] = int(scene.picture_size[0]) - turned[..., 0]
         return (
-            self._scene(scene, place, keypoints, context, False),
-            self._scene(scene, place, turned, mirrored_context, True),
+            self._scene(scene, shown, place, keypoints, context, False),
+            self._scene(scene, shown, place, turned, mirrored_context, True),
         )
 
     def _look_through(
-        self, scene: Scene, *, mirror: bool = False, both: bool = False
+        self, scene: Scene, behind: BoardedScene, *, mirror: bool = False, both: bool = False
     ) -> tuple[npt.NDArray[np.intp], Floats, _Context, _Context]:
         """Looks at every picture.
 
         Args:
             scene: as for ``see``.
+            behind: its pictures as they are shown.
             mirror: look at the mirrored pictures instead.
             both: read the context of the mirrored pictures, too; for networks that look twice.
 
@@ -132,12 +138,12 @@ class FeaturePass:
         context, mirrored_context = np.zeros(shape, np.float16), np.zeros(shape, np.float16)
         lag = int(random.integers(1, _MOST_LAG + 1))
         tracks = [_Track() for _ in range(views)]
-        boxes, regions = scene.boxes[:, 0], scene.regions
+        boxes, regions = behind.boxes, scene.regions
         if mirror:
             boxes, regions = _flipped(boxes, width), _flipped(regions, width)
         for instant in range(instants):
             pictures = {view: int(n) for view, n in enumerate(place[instant]) if n >= 0}
-            shown = {view: _picture(scene, n, mirror) for view, n in pictures.items()}
+            shown = {view: _picture(behind, n, mirror) for view, n in pictures.items()}
             waiting, started = list(pictures), set[int]()
             while waiting:
                 looked: list[tuple[int, Floats]] = []
@@ -197,6 +203,7 @@ class FeaturePass:
     def _scene(
         self,
         scene: Scene,
+        behind: BoardedScene,
         place: npt.NDArray[np.intp],
         keypoints: Floats,
         context: _Context,
@@ -217,7 +224,7 @@ class FeaturePass:
         truth = np.full((*place.shape, JOINT_COUNT, 2), np.nan, np.float32)
         truth[there] = to_half_widths(seen, width, height)[place[there], :, :2]
         visibility = np.zeros((*place.shape, JOINT_COUNT), np.uint8)
-        labels = scene.visibility[:, 0]
+        labels = behind.visibility
         visibility[there] = (labels[:, list(MIRROR)] if mirror else labels)[place[there]]
         joints, rotation = scene.joints_m, scene.camera_R
         if mirror:
@@ -241,7 +248,7 @@ def _unnoted(stage: str, seconds: float) -> None:
     """Nobody asks how long it took."""
 
 
-def _picture(scene: Scene, number: int, mirror: bool) -> npt.NDArray[np.uint8]:
+def _picture(scene: BoardedScene, number: int, mirror: bool) -> npt.NDArray[np.uint8]:
     """A picture as front ends want it: BGR."""
     rgb = scene.picture(number)
     return np.ascontiguousarray(rgb[:, ::-1, ::-1] if mirror else rgb[..., ::-1])

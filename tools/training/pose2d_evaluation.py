@@ -12,6 +12,7 @@ from engines.backends.select import open_backend
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import JointFinder
 from engines.skeleton import JOINT_NAMES
+from tools.training.boards import draw_board, stand_before
 from tools.training.pose2d_metrics import KeypointScore, score_keypoints
 from tools.training.scene_person import is_usable, nobody_seen, person_of
 from tools.training.scene_pool import ScenePool
@@ -19,7 +20,9 @@ from tools.training.scene_pool import ScenePool
 _AT_ONCE = 8
 
 
-def evaluate_pose2d(weights: Path, data: Path, crops: int, threads: int) -> KeypointScore:
+def evaluate_pose2d(
+    weights: Path, data: Path, crops: int, threads: int, boards: bool = False
+) -> KeypointScore:
     """Runs the front end's second stage on pictures of the test split, and prints the figures.
 
     Each person's box is that of their visible pixels, as a perfect detector would give it.
@@ -29,6 +32,8 @@ def evaluate_pose2d(weights: Path, data: Path, crops: int, threads: int) -> Keyp
         data: Folder of rendered scenes.
         crops: At most so many people, spread over the scenes.
         threads: CPU threads.
+        boards: A board stands before each of them (``tools.training.boards``); who is not
+            upright, or would be hardly seen then, is left out.
 
     Raises:
         UserError: The network or the scenes cannot be read.
@@ -46,9 +51,19 @@ def evaluate_pose2d(weights: Path, data: Path, crops: int, threads: int) -> Keyp
         chosen = [usable[int(i)] for i in rng.permutation(len(usable))[:each]]
         for start in range(0, len(chosen), _AT_ONCE):
             part = chosen[start : start + _AT_ONCE]
+            pictures = [scene.picture(index) for index in part]
             people = [person_of(scene, index) for index in part]
+            if boards:
+                left = [
+                    stand_before(draw_board(rng), person, picture)
+                    for person, picture in zip(people, pictures, strict=True)
+                ]
+                pictures = [p for p, person in zip(pictures, left, strict=True) if person]
+                people = [person for person in left if person]
+            if not people:
+                continue
             # The front end takes BGR.
-            operations.take([scene.picture(index)[..., ::-1] for index in part])
+            operations.take([picture[..., ::-1] for picture in pictures])
             boxes = [(view, person.box) for view, person in enumerate(people)]
             keypoints += [view.keypoints for view in finder.find(boxes, lambda stage, time: None)]
             joints += [person.joints for person in people]

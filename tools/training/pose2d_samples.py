@@ -15,6 +15,7 @@ from engines.front_ends.yolo_cpn.operations import CPN_MEAN
 from engines.front_ends.yolo_cpn.regions import Region, box_of_joints, crop_region
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, MIRROR
 from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE, Scene, Split
+from tools.training.boards import draw_board, stand_before
 from tools.training.looks import blur_disc, cover, vary_look
 from tools.training.scene_person import ScenePerson, is_usable, nobody_seen, person_of
 from tools.training.scene_pool import ScenePool
@@ -58,6 +59,7 @@ class PoseVariety:
         turned_share: Share of crops that are turned.
         turn_deg: Standard deviation of the turn.
         half_share: Share of crops of the upper or lower body alone.
+        board_share: Share of crops of people behind a board (``tools.training.boards``).
         cover_share: Share of crops with something drawn in front.
         loose_share: Share of crops around a box that reaches too far, or falls short, on a side.
         faceless_share: Share of crops whose head is blurred, as published recordings often are.
@@ -69,6 +71,7 @@ class PoseVariety:
     turned_share: float = 0.5
     turn_deg: float = 15.0
     half_share: float = 0.1
+    board_share: float = 0.2
     cover_share: float = 0.25
     loose_share: float = 0.15
     faceless_share: float = 0.1
@@ -149,6 +152,9 @@ class CropSource:
     def _varied(self, scene: Scene, index: int, rng: np.random.Generator) -> PoseSample:
         variety = self._variety
         person = person_of(scene, index)
+        stored = scene.picture(index)
+        if rng.random() < variety.board_share:
+            person = stand_before(draw_board(rng), person, stored) or person
         box = self._box(person, rng)
         if rng.random() < variety.loose_share:
             box = _loosened(box, rng)
@@ -159,7 +165,6 @@ class CropSource:
             turn = math.radians(np.clip(rng.normal(0, variety.turn_deg), -40, 40))
         shift = rng.normal(0, variety.shift, 2) * (region.width, region.height)
         placed = _place(region, self._height, self._width, size, turn, shift, rng.random() < 0.5)
-        stored = scene.picture(index)
         picture = placed.cut(stored, replicate=rng.random() < 0.3)
         sample = _labelled(picture, person, placed)
         if rng.random() < variety.faceless_share:

@@ -106,6 +106,9 @@ def pose2d(
     export: Export = None,
     evaluate: Evaluate = None,
     crops: Annotated[int, typer.Option(min=1, help="Crops of the test.")] = 4000,
+    boards: Annotated[
+        bool, typer.Option("--boards", help="With --evaluate: of people behind boards.")
+    ] = False,
     report: Report = None,
 ) -> None:
     """Train the light CPN on rendered crops of people.
@@ -121,7 +124,7 @@ def pose2d(
             network = build("light_cpn", _options(task.network))
             _ship(network, folder, start, export, "pose2d", "light CPN")
         elif evaluate is not None:
-            _write(evaluate_pose2d(evaluate, _given(data), crops, threads), report)
+            _write(evaluate_pose2d(evaluate, _given(data), crops, threads, boards), report)
         else:
             scenes = _given(data)
             _train(lambda device: Pose2dTask(task, scenes, device), settings.loop, folder, start)
