@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from app.recording.reader import Recording
 from app.topics import Topic
-from clip_pictures import CLIP
+from clip_pictures import CLIP, clip_pictures
 from engines.skeleton import JOINT_NAMES
 from live_runs import run_app, write_config
+from tools.studio.video import write_video
 
 CAMERAS = 4
 ANKLES = [JOINT_NAMES.index(f"{side}_ankle") for side in ("left", "right")]
@@ -30,24 +30,19 @@ def _behind_desks(folder: Path) -> list[dict[str, object]]:
         frame_times = [truth[f"frame_times_s_{c}"] for c in range(CAMERAS)]
     sources: list[dict[str, object]] = []
     for camera, (rotation, translation, matrix) in enumerate(views):
-        video = cv2.VideoCapture(str(CLIP / f"camera{camera}.mp4"))
-        rate = video.get(cv2.CAP_PROP_FPS)
-        path = folder / f"camera{camera}.mp4"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (640, 480))
-        for time in frame_times[camera]:
-            read, picture = video.read()
-            if not read:
-                break
+        shown = []
+        pictures = clip_pictures(camera, 0, len(frame_times[camera]))
+        for time, picture in zip(frame_times[camera], pictures, strict=True):
             place = np.array([np.interp(time, times, pelvis[:, axis]) for axis in range(3)])
             seen = matrix @ (rotation @ place + translation)
             below = 0.08 * matrix[1, 1] / seen[2]  # centimetres below the pelvis
             picture[max(0, int(seen[1] / seen[2] + below)) :] = (52, 60, 74)
-            writer.write(picture)
-        video.release()
-        writer.release()
-        sources.append(
-            {"kind": "file", "path": str(path), "start_s": -float(frame_times[camera][0])}
-        )
+            shown.append((float(time), np.ascontiguousarray(picture[..., ::-1])))
+        path = folder / f"camera{camera}.mp4"
+        first = shown[0][0]
+        # With their own times: one camera drops out for a second.
+        write_video(path, [(time - first, rgb) for time, rgb in shown], (640, 480), 20, 30)
+        sources.append({"kind": "file", "path": str(path), "start_s": -first})
     return sources
 
 
