@@ -137,6 +137,11 @@ def test_trained_exported_and_measured(
     share = measured["visible" if name == "pose2d" else "recall"]
     assert 0 <= share <= 100
     assert f"{share:.1f}" in text
+    if name == "pose2d":
+        measure = (*common, "--data", data, "--evaluate", weights, "--boards")
+        code, text = invoke(*measure, "--report", report)
+        assert code == 0, text
+        assert json.loads(report.read_text())["crops"] <= measured["crops"]
 
 
 def test_a_stopped_run_goes_on(data: Path, presets: dict[str, Path], tmp_path: Path) -> None:
