@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from engines.rig.bundle import Measurements, Priors, State, cost_of, linearise, reprojection
+from engines.rig.bundle import cost_of, linearise, reprojection
 from engines.rig.levenberg import covariance, solve
 from engines.rig.priors import Knowledge, make_priors
 from engines.rig.projection import project
 from engines.rig.rotations import angle_deg, exponential
 from engines.rig.types import KnownCamera
+from engines.rig.unknowns import Measurements, Priors, State
 from engines.skeleton import BONES
 from tests.rig_scenes import STATURE_M, UNIT_M, Scene, SceneOptions, make_scene
 

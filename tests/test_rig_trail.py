@@ -8,12 +8,13 @@ import numpy as np
 
 from app.rig_use import RigUse, StagedPose
 from app.tracks import JointTrack
-from engines.rig.bundle import Measurements, State, joint_speeds, to_camera
+from engines.rig.bundle import joint_speeds, to_camera
 from engines.rig.change_over import ChangeOver, Placed
 from engines.rig.projection import project
 from engines.rig.trail import Trail
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Rig
+from engines.rig.unknowns import Measurements, State
 from engines.rig.world import find_floor, move_rig
 from tests.rig_scenes import STATURE_M, Scene, SceneOptions, make_scene
 

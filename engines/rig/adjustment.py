@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from engines.rig.bundle import CHILDREN, PARENTS, Measurements, Priors, State, to_camera
+from engines.rig.bundle import to_camera
 from engines.rig.initial import Start, start_rig
 from engines.rig.keyframes import Keyframe
 from engines.rig.levenberg import solve
@@ -17,6 +17,7 @@ from engines.rig.projection import project, undistort
 from engines.rig.side_swaps import find_swaps, mend_swaps
 from engines.rig.triangulation import triangulate
 from engines.rig.types import Bools, Floats, KnownCamera
+from engines.rig.unknowns import CHILDREN, PARENTS, Measurements, Priors, State
 
 _OFTEN: Final = 0.25
 """Share of the instants at which two views must see a joint for it to count as seen."""

@@ -19,7 +19,6 @@ from engines.rig.adjustment import (
     with_measured_bones,
 )
 from engines.rig.advice import Findings, advise, motion, pair_angles
-from engines.rig.bundle import Priors
 from engines.rig.given import into_world
 from engines.rig.keyframes import Keyframe, KeyframeStore
 from engines.rig.priors import Knowledge, check_knowledge, make_priors
@@ -27,6 +26,7 @@ from engines.rig.quality import Precision, precision, quality_word
 from engines.rig.results import RigFrame, build_rig
 from engines.rig.trail import Trail
 from engines.rig.types import Bools, KnownCamera, Observation, Rig, RigResult
+from engines.rig.unknowns import Priors
 
 MIN_KEYFRAMES: Final = 8
 _BAD_NOISE: Final = 0.035

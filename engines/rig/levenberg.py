@@ -10,16 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from engines.rig.bundle import (
-    BONE_COUNT,
-    Measurements,
-    Normal,
-    Priors,
-    State,
-    cost_of,
-    linearise,
-)
+from engines.rig.bundle import Normal, cost_of, linearise
 from engines.rig.types import CAMERA_PARAMETERS, Bools, Floats
+from engines.rig.unknowns import BONE_COUNT, Measurements, Priors, State
 
 _TINY: Final = 1e-9
 

@@ -6,9 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from engines.rig.bundle import Measurements, State, reprojection, to_camera
+from engines.rig.bundle import reprojection, to_camera
 from engines.rig.projection import project_with_derivatives
 from engines.rig.types import Floats
+from engines.rig.unknowns import Measurements, State
 from engines.skeleton import JOINT_COUNT
 
 START_NOISE: Final = 0.012

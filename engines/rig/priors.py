@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from engines.errors import UserError
-from engines.rig.bundle import Priors
 from engines.rig.types import CAMERA_PARAMETERS, Bools, Floats, KnownCamera
+from engines.rig.unknowns import Priors
 from engines.skeleton import BONES
 
 BODY_UNITS_OF_BONE: Final = 4.2

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.rig.adjustment import Adjusted
-from engines.rig.bundle import Priors, State
 from engines.rig.levenberg import covariance
 from engines.rig.rotations import skew
 from engines.rig.triangulation import triangulate
 from engines.rig.types import CAMERA_PARAMETERS, Bools, Floats, Quality
+from engines.rig.unknowns import Priors, State
 
 INFLATION: Final = 3.0
 """Variances are this much larger than the adjustment says: errors of neighbouring instants are
