@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engines.rig.change_over import ChangeOver, Placed, RootSmoother
 from engines.rig.fusion import RigPose, pose_with_rig
+from engines.rig.projection import project
 from engines.rig.rotations import angle_deg, exponential
 from engines.rig.triangulation import cameras_of, triangulate
 from engines.rig.types import Floats
@@ -125,6 +126,23 @@ def test_joints_that_nobody_sees_come_from_the_lifter() -> None:
     assert pose.sigma[13] > 1.3 * np.median(pose.sigma)
     bare = _pose(scene, keypoints[10], 10, None)
     assert not bare.known[13] and bare.known[3]
+
+
+@pytest.mark.parametrize("far", [1.0, 1.5])
+def test_two_rays_that_meet_far_from_the_body_are_not_believed(far: float) -> None:
+    """A view that sees something else once gave arms of two metres."""
+    scene = _scene(noise=0.0, astray=0.0, missing=0.0)
+    row, wrist = 30, 13
+    keypoints = scene.keypoints[row].copy()
+    keypoints[2:, wrist] = 0
+    true = scene.joints[row, wrist]
+    along = true - scene.positions[0]
+    wrong = true + far * along / np.linalg.norm(along)
+    in_camera = scene.rotations[1] @ (wrong - scene.positions[1])
+    seen = project(in_camera[None], scene.focal[1:2], scene.k1[1:2])
+    keypoints[1, wrist, :2] = seen[0]
+    pose = _pose(scene, keypoints, row, 0.15)
+    assert np.linalg.norm(pose.joints[wrist] - true) < 0.4
 
 
 def test_one_view_and_the_lifter_still_place_the_person() -> None:

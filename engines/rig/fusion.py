@@ -26,6 +26,10 @@ from engines.view_fusion import mean_answer
 
 _MIN_CONFIDENCE: Final = 0.15
 _GUESS_LOSS: Final = 3.0
+_FEW_VIEWS: Final = 3
+_EXCLUDED: Final = 60.0
+"""Squared distance from the lifter's answer, in variances of one axis, at which so few views are
+taken for wrong rather than the lifter: 4.5 times the distance that it expects."""
 _NO_LIFTER_SIGMA_M: Final = 0.5
 _NOTHING: Final = 1e-6
 _SWAP_SLACK: Final = 0.02
@@ -136,7 +140,10 @@ def _answer(
     else:
         aim = skeleton + place
         information = 3 / skeleton_sigma**2
-    start = np.where(trusted[:, None], guess.points, aim)
+    # Two rays, one of them of something else, meet somewhere, and exactly: at arms of two metres.
+    off = information * ((guess.points - aim) ** 2).sum(-1)
+    stray = ((inverse2 > 0).sum(1) <= _FEW_VIEWS) & (off > _EXCLUDED)
+    start = np.where((trusted & ~stray)[:, None], guess.points, aim)
     made = refine(start, aim, information, xn, inverse2, cameras.rotations, cameras.positions, 4)
     joints, variance = _with_rig_error(made.points, made.information, aim, information, rig_error_m)
     counted = (inverse2 > 0).sum(0)
