@@ -72,12 +72,11 @@ class LevelEstimator:
         axis = _balance_axis(joints) if legs_seen else _unit(joints[_THORAX] - joints[0])
         # Somebody who lies is straight as well: what is far from up so far counts little.
         agreement = float(np.clip(2 * (axis @ self.up) - 1, 0.0, 1.0))
-        if not legs_seen:
-            self._sum += elapsed * _TRUNK_WEIGHT * agreement * axis
-            return
-        weight = elapsed * _stance(joints) * agreement
+        trust = _stance(joints) if legs_seen else _TRUNK_WEIGHT
+        weight = elapsed * trust * agreement
         self._sum += weight * axis
-        self._seconds += weight
+        if legs_seen:
+            self._seconds += weight
 
     def turn(self, rotation: Floats) -> None:
         """The reference camera is another from now on.

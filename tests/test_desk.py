@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from app.recording.reader import Recording
@@ -30,20 +31,28 @@ def _behind_desks(folder: Path) -> list[dict[str, object]]:
         frame_times = [truth[f"frame_times_s_{c}"] for c in range(CAMERAS)]
     sources: list[dict[str, object]] = []
     for camera, (rotation, translation, matrix) in enumerate(views):
-        shown = []
-        pictures = clip_pictures(camera, 0, len(frame_times[camera]))
-        for time, picture in zip(frame_times[camera], pictures, strict=True):
+        first = frame_times[camera][0]
+        rows = []  # with the pictures' own times: one camera drops out for a second
+        for time in frame_times[camera]:
             place = np.array([np.interp(time, times, pelvis[:, axis]) for axis in range(3)])
             seen = matrix @ (rotation @ place + translation)
             below = 0.08 * matrix[1, 1] / seen[2]  # centimetres below the pelvis
-            picture[max(0, int(seen[1] / seen[2] + below)) :] = (52, 60, 74)
-            shown.append((float(time), np.ascontiguousarray(picture[..., ::-1])))
+            rows.append((float(time - first), max(0, int(seen[1] / seen[2] + below))))
         path = folder / f"camera{camera}.mp4"
-        first = shown[0][0]
-        # With their own times: one camera drops out for a second.
-        write_video(path, [(time - first, rgb) for time, rgb in shown], (640, 480), 20, 30)
-        sources.append({"kind": "file", "path": str(path), "start_s": -first})
+        pictures = clip_pictures(camera, 0, len(rows))
+        frames = (
+            (time, _covered(picture, row))
+            for (time, row), picture in zip(rows, pictures, strict=True)
+        )
+        write_video(path, frames, (640, 480), 20, 30)
+        sources.append({"kind": "file", "path": str(path), "start_s": -float(first)})
     return sources
+
+
+def _covered(picture: npt.NDArray[np.uint8], row: int) -> npt.NDArray[np.uint8]:
+    """RGB of a BGR picture, hidden from a row on."""
+    picture[row:] = (52, 60, 74)
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 @pytest.mark.timeout(400)

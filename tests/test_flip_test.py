@@ -25,7 +25,7 @@ REGION = Region(190.0, 30.0, 300.0, 400.0)
 
 @pytest.fixture(scope="module")
 def picture() -> npt.NDArray[np.uint8]:
-    return clip_pictures(1, 60)[0]
+    return next(clip_pictures(1, 60))
 
 
 def _open(kind: str) -> tuple[DescribedBackend, Operations]:

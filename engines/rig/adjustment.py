@@ -22,6 +22,7 @@ from engines.rig.unknowns import CHILDREN, PARENTS, Measurements, Priors, State
 _OFTEN: Final = 0.25
 """Share of the instants at which two views must see a joint for it to count as seen."""
 _ENOUGH_BONES: Final = 0.25
+"""Share of a body's bone that must be seen for the scale to rest on what is seen alone."""
 _START_FOCAL_SIGMA: Final = 0.1
 """Where the lifter takes a view for another side of the person, focal lengths must not make up for
 it: the start then ends in another minimum."""

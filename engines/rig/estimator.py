@@ -251,7 +251,7 @@ class RigEstimator:
         if best is not None and best.views == views and self._settled >= _SETTLED:
             start = warm_state(evidence, best.adjusted.state, best.adjusted.noise)
             if best.reference != reference:
-                start, reference = start, best.reference
+                reference = best.reference
                 priors = self._priors(views, reference, evidence)
             adjusted = adjust(evidence, start, priors, best.adjusted.noise, rounds=1)
             return _Attempt(views, reference, priors, adjusted, precision(adjusted, priors))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from engines.rig.keyframes import without_border
 from engines.rig.local_fit import person_size
-from engines.rig.noise import JOINT_FACTORS
+from engines.rig.noise import JOINT_FACTORS, LEAST_CONFIDENCE
 from engines.rig.projection import project, undistort
 from engines.rig.side_swaps import find_swaps, mend_swaps
 from engines.rig.triangulation import Cameras, first_guess, refine
@@ -24,7 +24,6 @@ from engines.rig.types import Bools, Floats
 from engines.skeleton import JOINT_COUNT
 from engines.view_fusion import mean_answer
 
-_MIN_CONFIDENCE: Final = 0.15
 _GUESS_LOSS: Final = 3.0
 _FEW_VIEWS: Final = 3
 _EXCLUDED: Final = 60.0
@@ -117,7 +116,7 @@ def _answer(
 ) -> RigPose | None:
     """The skeleton from joints as they are; see ``pose_with_rig``."""
     confidence = seen[..., 2]
-    usable = cameras.known[:, None] & np.isfinite(size)[:, None] & (confidence > _MIN_CONFIDENCE)
+    usable = cameras.known[:, None] & np.isfinite(size)[:, None] & (confidence > LEAST_CONFIDENCE)
     xy = np.where(usable[..., None], seen[..., :2] - cameras.principal[:, None], 0.0)
     xn = np.swapaxes(undistort(xy, cameras.focal[:, None], cameras.k1[:, None]), 0, 1)
     spread = (cameras.noise / cameras.focal * np.nan_to_num(size, nan=1.0))[:, None]

@@ -62,11 +62,11 @@ def precision(adjusted: Adjusted, priors: Priors) -> Precision:
     spread = covariance(state, seen, priors)
     count = len(state.points)
     picks = np.unique(np.round(np.linspace(0, count - 1, min(count, _SAMPLES))).astype(int))
-    seen_by = np.isfinite(seen.sigma[picks]).sum(1)  # (K, 17)
+    twice = seen.held[picks]
     points = state.points[picks]
     influence = spread.influence[picks].reshape(len(picks), 17, 3, -1)
     fixed_gauge = priors.bone_sum is None
-    to_person = _gauge(points, influence, seen_by >= 2, fixed_gauge)
+    to_person = _gauge(points, influence, twice, fixed_gauge)
     shared = INFLATION * spread.shared
 
     cameras = np.zeros((views, CAMERA_PARAMETERS, CAMERA_PARAMETERS))
@@ -75,7 +75,7 @@ def precision(adjusted: Adjusted, priors: Priors) -> Precision:
         cameras[v] = move @ shared @ move.T
 
     relative = influence - influence[:, :1]
-    held = relative[:, 1:][(seen_by >= 2)[:, 1:]]  # (N, 3, G)
+    held = relative[:, 1:][twice[:, 1:]]  # (N, 3, G)
     variance = np.einsum("nag,gh,nah->n", held, shared, held, optimize=True)
     rig_mm = 1e3 * float(np.sqrt(variance.mean())) if len(variance) else np.inf
     return Precision(cameras, rig_mm, _noise_mm(adjusted, picks))

@@ -158,10 +158,9 @@ def build_rig(
         rig_error_mm=precision.rig_mm,
     )
     points, speeds = trail.skeletons(cameras_of(rig))
-    measured = np.isfinite(adjusted.seen.sigma).sum(1) >= 2
     return frame.settle(
         rig,
         np.concatenate([state.points, points]),
         np.concatenate([joint_speeds(state, adjusted.seen), speeds]),
-        np.concatenate([measured, np.ones(points.shape[:2], bool)]),
+        np.concatenate([adjusted.seen.held, np.ones(points.shape[:2], bool)]),
     )

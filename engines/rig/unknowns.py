@@ -78,6 +78,11 @@ class Measurements:
     sigma: Floats
     read_at: Floats
 
+    @property
+    def held(self) -> Bools:
+        """(K, 17) joints that at least two views measured."""
+        return np.asarray(np.isfinite(self.sigma).sum(1) >= 2)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Priors:

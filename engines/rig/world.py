@@ -79,7 +79,8 @@ def find_floor(
     guess = guess / np.linalg.norm(guess)
     if legs.mean() < _SELDOM:
         guess = guess + _trunk(points[seen[:, _TRUNK].all(1)], guess)
-    up, known = guess / np.linalg.norm(guess), False
+        guess = guess / np.linalg.norm(guess)
+    up, known = guess, False
     for _ in range(10):
         # Someone lying down is straight as well, but not along most others.
         agree = weight / (1 + ((1 - axis @ up) / (1 - np.cos(np.radians(12)))) ** 2)
@@ -87,11 +88,10 @@ def find_floor(
         if total < 0.5:
             break
         known = bool(total >= _ENOUGH)
-        mean = (agree[:, None] * axis).sum(0) + 0.1 * guess / np.linalg.norm(guess)
+        mean = (agree[:, None] * axis).sum(0) + 0.1 * guess
         up = mean / np.linalg.norm(mean)
-    planted = np.ones(2 * len(points))
-    if seen[:, _ANKLES].any():
-        planted *= seen[:, _ANKLES].reshape(-1)
+    feet = seen[:, _ANKLES].reshape(-1)
+    planted = feet.astype(np.float64) if feet.any() else np.ones(len(feet))
     if speeds is not None:
         speed2 = (speeds[:, _ANKLES] ** 2).sum(-1).reshape(-1)
         planted = planted / (1 + speed2 / _PLANTED_M_S**2) ** 2

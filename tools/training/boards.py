@@ -102,25 +102,22 @@ def stand_before(board: Board, person: ScenePerson, picture: Picture) -> ScenePe
         What is left of the person; None, and nothing drawn, where they are not upright in the
         picture or too little would be left.
     """
-    width = picture.shape[1]
-    if not _is_upright(person):
-        return None
-    edge = edge_of(board, person, width)
-    left = behind(edge, person, width)
-    if left is None:
-        return None
-    _paint(board, edge, picture, board.rim * person.stature)
+    left = behind(board, person, picture.shape[1])
+    if left is not None:
+        _paint(board, person, picture)
     return left
 
 
-def behind(edge: tuple[float, float], person: ScenePerson, width: int) -> ScenePerson | None:
-    """The person without what is below an edge; None where too little is left."""
-    rows = edge[0] + (edge[1] - edge[0]) * person.joints[:, 0] / width
+def behind(board: Board, person: ScenePerson, width: int) -> ScenePerson | None:
+    """What a board leaves of a person in a picture so wide; None as for ``stand_before``."""
+    if person.joints[_THORAX, 1] >= person.joints[_PELVIS, 1] - 0.05 * person.stature:
+        return None
+    first, last = edge_of(board, person, width)
+    rows = first + (last - first) * person.joints[:, 0] / width
     hidden = (person.joints[:, 1] > rows) & (person.visibility == VISIBLE)
     visibility = np.where(hidden, HIDDEN, person.visibility).astype(np.uint8)
     box = person.box.copy()
-    across = np.array((box[0], box[2])) / width
-    lowest = float((edge[0] + (edge[1] - edge[0]) * across).max())
+    lowest = float((first + (last - first) * (box[[0, 2]] / width)).max())
     box[3] = min(float(box[3]), lowest)
     seen = int((visibility == VISIBLE).sum())
     if seen < _LEAST_JOINTS or box[3] - box[1] < 0.2 * (person.box[3] - person.box[1]):
@@ -128,15 +125,12 @@ def behind(edge: tuple[float, float], person: ScenePerson, width: int) -> SceneP
     return replace(person, visibility=visibility, box=box)
 
 
-def _is_upright(person: ScenePerson) -> bool:
-    return bool(person.joints[_THORAX, 1] < person.joints[_PELVIS, 1] - 0.05 * person.stature)
-
-
-def _paint(board: Board, edge: tuple[float, float], picture: Picture, rim: float) -> None:
+def _paint(board: Board, person: ScenePerson, picture: Picture) -> None:
     height, width = picture.shape[:2]
+    rim = board.rim * person.stature
     mask = np.zeros((height, width), np.uint8)
     limit = 4 * (height + width)
-    a, b = (round(float(np.clip(row, -limit, limit))) for row in edge)
+    a, b = (round(float(np.clip(row, -limit, limit))) for row in edge_of(board, person, width))
     corners = np.array(((0, a), (width, b), (width, height + limit), (0, height + limit)))
     cv2.fillConvexPoly(mask, corners.astype(np.int32), 255)
     first = min(max(min(a, b), 0), height)
@@ -158,23 +152,29 @@ class BoardedScene:
     Args:
         scene: of one person.
         boards: (V,) what stands before each camera; None for nothing.
+
+    Attributes:
+        scene: as it was rendered.
+        boxes: (N, 4) around what is left of the person, pixels of the whole picture; NaN where
+            nothing is seen.
+        visibility: (N, 17) as in ``tools.studio.shards``.
     """
 
     def __init__(self, scene: Scene, boards: tuple[Board | None, ...]) -> None:
-        self._scene, self._boards = scene, boards
+        self.scene = scene
         self.boxes = scene.boxes[:, 0].copy()
         self.visibility = scene.visibility[:, 0].copy()
-        self._covered: dict[int, ScenePerson] = {}
+        self._behind: dict[int, tuple[Board, ScenePerson]] = {}
         width = PICTURE_SIZES[scene.kind][0]
         for index, view in enumerate(scene.view):
             board = boards[int(view)]
             if board is None or not np.isfinite(scene.boxes[index, 0]).all():
                 continue
             person = person_of(scene, index)
-            left = behind(edge_of(board, person, width), person, width)
-            if left is None or not _is_upright(person):
+            left = behind(board, person, width)
+            if left is None:
                 continue
-            self._covered[index] = person
+            self._behind[index] = board, person
             self.visibility[index] = left.visibility
             region = scene.regions[index]
             lowest = region[1] + left.box[3] * (region[2] - region[0]) / width
@@ -182,8 +182,7 @@ class BoardedScene:
 
     def picture(self, index: int) -> Picture:
         """(h, w, 3) RGB, with the board."""
-        picture = self._scene.picture(index)
-        board, person = self._boards[int(self._scene.view[index])], self._covered.get(index)
-        if board is not None and person is not None:
-            stand_before(board, person, picture)
+        picture = self.scene.picture(index)
+        if index in self._behind:
+            _paint(*self._behind[index], picture)
         return picture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -55,7 +55,7 @@ def features(
             for job in _jobs(data, out, mirror, unseen_from)
             if any(digest_of(target) != digest for target in job[1])
         ]
-        _run(jobs, network, boards, processes)
+        _run(jobs, functools.partial(_see, network, boards), processes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
@@ -82,7 +82,7 @@ def _jobs(data: Path, out: Path, mirror: bool, unseen_from: int) -> Iterator[Job
         )
 
 
-def _run(jobs: list[Job], network: Path, boards: float, processes: int) -> None:
+def _run(jobs: list[Job], see: Callable[[Job], int], processes: int) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -92,20 +92,20 @@ def _run(jobs: list[Job], network: Path, boards: float, processes: int) -> None:
     written = 0
     with Progress(*columns) as progress:
         task = progress.add_task("scenes", total=len(jobs))
-        for count in _results(jobs, network, boards, processes):
+        for count in _results(jobs, see, processes):
             written += count
             progress.advance(task)
     wanted = sum(len(targets) for _, targets in jobs)
     print(f"wrote {written} scenes of {wanted}; the others are single poses")
 
 
-def _results(jobs: list[Job], network: Path, boards: float, processes: int) -> Iterator[int]:
+def _results(jobs: list[Job], see: Callable[[Job], int], processes: int) -> Iterator[int]:
     """How many scenes each job wrote, as they end."""
     if processes == 1:
-        yield from (_see(network, boards, job) for job in jobs)
+        yield from map(see, jobs)
         return
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        waiting = [pool.submit(_see, network, boards, job) for job in jobs]
+        waiting = [pool.submit(see, job) for job in jobs]
         try:
             for future in as_completed(waiting):
                 yield future.result()

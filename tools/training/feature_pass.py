@@ -87,8 +87,8 @@ class FeaturePass:
             What was found.
         """
         shown = BoardedScene(scene, boards_of(scene, self._boards))
-        place, keypoints, context, _ = self._look_through(scene, shown, mirror=mirror)
-        return self._scene(scene, shown, place, keypoints, context, mirror)
+        place, keypoints, context, _ = self._look_through(shown, mirror=mirror)
+        return self._scene(shown, place, keypoints, context, mirror)
 
     def see_both(self, scene: Scene) -> tuple[FeatureScene, FeatureScene]:
         """Looks at a scene, and at the mirrored one.
@@ -104,22 +104,21 @@ class FeaturePass:
         if not self._finder.looks_twice:
             return self.see(scene), self.see(scene, mirror=True)
         shown = BoardedScene(scene, boards_of(scene, self._boards))
-        place, keypoints, context, mirrored_context = self._look_through(scene, shown, both=True)
+        place, keypoints, context, mirrored_context = self._look_through(shown, both=True)
         turned = keypoints[:, :, list(MIRROR)].copy()
         turned[..., 0] = int(scene.picture_size[0]) - turned[..., 0]
         return (
-            self._scene(scene, shown, place, keypoints, context, False),
-            self._scene(scene, shown, place, turned, mirrored_context, True),
+            self._scene(shown, place, keypoints, context, False),
+            self._scene(shown, place, turned, mirrored_context, True),
         )
 
     def _look_through(
-        self, scene: Scene, behind: BoardedScene, *, mirror: bool = False, both: bool = False
+        self, boarded: BoardedScene, *, mirror: bool = False, both: bool = False
     ) -> tuple[npt.NDArray[np.intp], Floats, _Context, _Context]:
         """Looks at every picture.
 
         Args:
-            scene: as for ``see``.
-            behind: its pictures as they are shown.
+            boarded: the scene as it is shown.
             mirror: look at the mirrored pictures instead.
             both: read the context of the mirrored pictures, too; for networks that look twice.
 
@@ -128,6 +127,7 @@ class FeaturePass:
             pixels of the whole picture; (T, V, 17, C) their context, and that of the mirrored
             picture's joints, which is only filled in where both are wanted.
         """
+        scene = boarded.scene
         random = np.random.default_rng([scene.seed, int(mirror)])
         width, height = (int(size) for size in scene.picture_size)
         instants, views = len(scene.instant_times_s), len(scene.camera_R)
@@ -138,12 +138,12 @@ class FeaturePass:
         context, mirrored_context = np.zeros(shape, np.float16), np.zeros(shape, np.float16)
         lag = int(random.integers(1, _MOST_LAG + 1))
         tracks = [_Track() for _ in range(views)]
-        boxes, regions = behind.boxes, scene.regions
+        boxes, regions = boarded.boxes, scene.regions
         if mirror:
             boxes, regions = _flipped(boxes, width), _flipped(regions, width)
         for instant in range(instants):
             pictures = {view: int(n) for view, n in enumerate(place[instant]) if n >= 0}
-            shown = {view: _picture(behind, n, mirror) for view, n in pictures.items()}
+            shown = {view: _picture(boarded, n, mirror) for view, n in pictures.items()}
             waiting, started = list(pictures), set[int]()
             while waiting:
                 looked: list[tuple[int, Floats]] = []
@@ -202,13 +202,13 @@ class FeaturePass:
 
     def _scene(
         self,
-        scene: Scene,
-        behind: BoardedScene,
+        boarded: BoardedScene,
         place: npt.NDArray[np.intp],
         keypoints: Floats,
         context: _Context,
         mirror: bool,
     ) -> FeatureScene:
+        scene = boarded.scene
         width, height = (int(size) for size in scene.picture_size)
         there = place >= 0
         keypoints = to_half_widths(keypoints, width, height)
@@ -224,7 +224,7 @@ class FeaturePass:
         truth = np.full((*place.shape, JOINT_COUNT, 2), np.nan, np.float32)
         truth[there] = to_half_widths(seen, width, height)[place[there], :, :2]
         visibility = np.zeros((*place.shape, JOINT_COUNT), np.uint8)
-        labels = behind.visibility
+        labels = boarded.visibility
         visibility[there] = (labels[:, list(MIRROR)] if mirror else labels)[place[there]]
         joints, rotation = scene.joints_m, scene.camera_R
         if mirror:

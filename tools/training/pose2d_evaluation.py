@@ -51,19 +51,18 @@ def evaluate_pose2d(
         chosen = [usable[int(i)] for i in rng.permutation(len(usable))[:each]]
         for start in range(0, len(chosen), _AT_ONCE):
             part = chosen[start : start + _AT_ONCE]
-            pictures = [scene.picture(index) for index in part]
-            people = [person_of(scene, index) for index in part]
+            shown = [(person_of(scene, index), scene.picture(index)) for index in part]
             if boards:
-                left = [
-                    stand_before(draw_board(rng), person, picture)
-                    for person, picture in zip(people, pictures, strict=True)
+                shown = [
+                    (left, picture)
+                    for person, picture in shown
+                    if (left := stand_before(draw_board(rng), person, picture)) is not None
                 ]
-                pictures = [p for p, person in zip(pictures, left, strict=True) if person]
-                people = [person for person in left if person]
-            if not people:
+            if not shown:
                 continue
+            people = [person for person, _ in shown]
             # The front end takes BGR.
-            operations.take([picture[..., ::-1] for picture in pictures])
+            operations.take([picture[..., ::-1] for _, picture in shown])
             boxes = [(view, person.box) for view, person in enumerate(people)]
             keypoints += [view.keypoints for view in finder.find(boxes, lambda stage, time: None)]
             joints += [person.joints for person in people]
