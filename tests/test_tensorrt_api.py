@@ -197,8 +197,8 @@ def test_an_engine_for_anything_else_is_not(network: Path, change: dict[str, str
     assert tensorrt_cache.find(network, other) is None
     # not even under the other one's name
     tensorrt_cache.engine_path(network, other).write_bytes(b"plan")
-    note = tensorrt_cache.engine_path(network, KEY).with_suffix(".json")
-    foreign = tensorrt_cache.engine_path(network, other).with_suffix(".json")
+    note = tensorrt_cache.engine_path(network, KEY).with_suffix(".engine.json")
+    foreign = tensorrt_cache.engine_path(network, other).with_suffix(".engine.json")
     foreign.write_bytes(note.read_bytes())
     for path in (tensorrt_cache.engine_path(network, other), foreign):
         path.chmod(0o600)
@@ -211,7 +211,7 @@ def test_a_changed_engine_is_not_trusted(network: Path) -> None:
     assert tensorrt_cache.find(network, KEY) is None
     path.write_bytes(b"plan")
     assert tensorrt_cache.find(network, KEY) is not None
-    path.with_suffix(".json").unlink()
+    path.with_suffix(".engine.json").unlink()
     assert tensorrt_cache.find(network, KEY) is None
 
 
@@ -232,5 +232,5 @@ def test_a_link_is_not_trusted(network: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("note", [b"", b"[]", b"{", b'{"key": 3}', b"\xff\xfe"])
 def test_a_broken_note_is_not_trusted(network: Path, note: bytes) -> None:
     path = tensorrt_cache.store(network, KEY, b"plan", {})
-    path.with_suffix(".json").write_bytes(note)
+    path.with_suffix(".engine.json").write_bytes(note)
     assert tensorrt_cache.find(network, KEY) is None

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from engines.backends.device import (
     find_gpu,
+    find_tensorrt,
     tensorrt_obstacle,
-    tensorrt_version,
     torch_cuda_version,
 )
 from engines.errors import UserError
@@ -149,13 +149,15 @@ def check_tensorrt() -> Finding:
         from engines.backends.tensorrt_cache import engine_folder
 
         count = len(list(engine_folder().glob("*.engine")))
-        found = f"{tensorrt_version()}, {count} engines built"
+        package = find_tensorrt()
+        assert package is not None  # or there were an obstacle
+        found = f"{package.title} {package.version}, {count} engines built"
         if count:
             return Finding("TensorRT", "good", found)
         return Finding("TensorRT", "lacking", found, "run python -m tools.build_engines --config …")
     costs = {
         "no NVIDIA GPU": "nothing lost: it runs on GPUs only",
-        "the package tensorrt is not installed": (
+        "neither tensorrt nor tensorrt-rtx is installed": (
             "the GPU runs several times slower; run python -m pip install -r requirements-gpu.txt"
         ),
     }

@@ -23,7 +23,7 @@ _MOST_SHAPES: Final = 8
 _WARM_UPS: Final = 3
 """Runs before a recording: libraries choose their kernels and take their memory in the first."""
 
-_recording_lock: Final = threading.Lock()
+recording_lock: Final = threading.Lock()
 """CUDA records one graph at a time in a process."""
 
 _log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class CudaGraphs:
         recording = self._recordings.pop(shapes, None)
         if recording is None:
             try:
-                with _recording_lock:
+                with recording_lock:
                     recording = self._record(inputs)
             except Exception as error:  # whatever is wrong beyond recording, running will tell
                 self._refuse(error)

@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, Literal
 
 _CAPABILITY_MAJOR: Final = 75
 _CAPABILITY_MINOR: Final = 76
@@ -73,15 +73,40 @@ def find_gpu() -> Gpu | None:
     )
 
 
-def tensorrt_version() -> str | None:
-    """The version of the installed TensorRT package; it is not imported to find out."""
-    if importlib.util.find_spec("tensorrt") is None:
-        return None
-    for name in ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+@dataclass(frozen=True, slots=True)
+class TensorRtPackage:
+    """An installed TensorRT.
+
+    Attributes:
+        module: what to import: the full TensorRT, or TensorRT for RTX, which has the same
+            interface, comes from PyPI alone, and compiles its kernels when an engine first runs.
+        title: its name.
+        version: exact.
+    """
+
+    module: Literal["tensorrt", "tensorrt_rtx"]
+    title: str
+    version: str
+
+
+_TENSORRT_TITLES: Final[dict[Literal["tensorrt", "tensorrt_rtx"], str]] = {
+    "tensorrt": "TensorRT",
+    "tensorrt_rtx": "TensorRT for RTX",
+}
+"""In the order of preference: the full one times its kernels and so finds faster ones."""
+
+
+def find_tensorrt() -> TensorRtPackage | None:
+    """The installed TensorRT, or None; it is not imported to find out."""
+    for module, title in _TENSORRT_TITLES.items():
+        if importlib.util.find_spec(module) is None:
             continue
+        name = module.replace("_", "-")
+        for distribution in (name, f"{name}-cu13", f"{name}-cu12"):
+            try:
+                return TensorRtPackage(module, title, importlib.metadata.version(distribution))
+            except importlib.metadata.PackageNotFoundError:
+                continue
     return None
 
 
@@ -107,8 +132,8 @@ def tensorrt_obstacle() -> str | None:
     """
     if find_gpu() is None:
         return "no NVIDIA GPU"
-    if tensorrt_version() is None:
-        return "the package tensorrt is not installed"
+    if find_tensorrt() is None:
+        return "neither tensorrt nor tensorrt-rtx is installed"
     if torch_cuda_version() is None:
         return "torch is a build without CUDA"
     return None

@@ -229,6 +229,8 @@ def _open_session(path: Path, threads: int, provider: Provider) -> Any:
             session = onnxruntime.InferenceSession(path, sess_options=options)
         else:
             name = _PROVIDER_NAMES[provider]
+            if provider != "cpu":  # CUDA's libraries lie in packages, where nothing looks for them
+                onnxruntime.preload_dlls()
             session = onnxruntime.InferenceSession(path, sess_options=options, providers=[name])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         reason = " ".join(str(error).split())

@@ -1,6 +1,6 @@
 """Runs TensorRT engines: persistent buffers, a stream of its own, CUDA graph replay.
 
-Written against the documented API that TensorRT 10 and 11 share.
+Written against the documented API that TensorRT 10 and 11 share, and TensorRT for RTX with them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import numpy as np
 
 from engines.backends import tensorrt_cache
 from engines.backends.base import Array, TensorSpec
-from engines.backends.device import find_gpu, tensorrt_version
-from engines.backends.tensorrt_cache import StoredEngine
+from engines.backends.cuda_graphs import recording_lock
+from engines.backends.device import find_gpu, find_tensorrt
+from engines.backends.rtx_kernels import RtxKernels
+from engines.backends.tensorrt_cache import EngineKey, StoredEngine
 from engines.backends.tensorrt_runtime import (
     DYNAMIC_PROFILE,
     STATIC_PROFILE,
@@ -56,25 +58,25 @@ class TensorRtBackend:
     """
 
     def __init__(self, network: Path) -> None:
-        stored = _stored(network)
-        if stored is None:
+        key, stored = _stored(network)
+        if key is None or stored is None:
             raise UserError(
                 f"no TensorRT engine has been built from {network} for this GPU and TensorRT "
                 "version: run python -m tools.build_engines"
             )
-        self._open(network, stored)
+        self._open(network, key, stored)
 
     @classmethod
     def if_built(cls, network: Path) -> TensorRtBackend | None:
         """Opens the engine of a network; None where there is none that can be trusted."""
-        stored = _stored(network)
-        if stored is None:
+        key, stored = _stored(network)
+        if key is None or stored is None:
             return None
         backend = cls.__new__(cls)
-        backend._open(network, stored)
+        backend._open(network, key, stored)
         return backend
 
-    def _open(self, network: Path, stored: StoredEngine) -> None:
+    def _open(self, network: Path, key: EngineKey, stored: StoredEngine) -> None:
         import torch
 
         tensorrt = load_tensorrt()
@@ -84,6 +86,11 @@ class TensorRtBackend:
         if engine is None:
             raise UserError(f"TensorRT cannot load the engine of {network}: build it again")
         self._engine: trt.ICudaEngine = engine
+        package = find_tensorrt()
+        assert package is not None  # it has just been loaded
+        self._kernels = (
+            RtxKernels(tensorrt, engine, network, key) if package.module == "tensorrt_rtx" else None
+        )
         # Never the default stream: it waits for everything.
         self._stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._lanes: dict[int, _Lane] = {}
@@ -102,7 +109,7 @@ class TensorRtBackend:
         gpu = find_gpu()
         precision = self._metadata.get("dsvt.precision", "fp32")
         card = "GPU" if gpu is None else gpu.name
-        self._provider = f"TensorRT {tensorrt_version()}, {card}, {precision}"
+        self._provider = f"{package.title} {package.version}, {card}, {precision}"
 
     @property
     def provider(self) -> str:
@@ -183,6 +190,7 @@ class TensorRtBackend:
 
         torch.cuda.synchronize()
         self._lanes.clear()
+        self._kernels = None
         del self._engine, self._runtime
 
     def _views(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -202,7 +210,11 @@ class TensorRtBackend:
     def _make_lane(self, views: int) -> _Lane:
         import torch
 
-        context: trt.IExecutionContext = self._engine.create_execution_context()
+        context: trt.IExecutionContext = (
+            self._engine.create_execution_context()
+            if self._kernels is None
+            else self._kernels.make_context()
+        )
         profile = STATIC_PROFILE if views == USUAL_VIEWS else DYNAMIC_PROFILE
         with torch.cuda.stream(self._stream):
             if not context.set_optimization_profile_async(profile, self._stream.cuda_stream):
@@ -218,6 +230,8 @@ class TensorRtBackend:
             self._enqueue(lane)  # a graph may only be recorded after one ordinary run
         self._stream.synchronize()
         lane.graph = self._record(lane)
+        if self._kernels is not None:
+            self._kernels.keep()
         return lane
 
     def _buffer(
@@ -239,15 +253,19 @@ class TensorRtBackend:
         import torch
 
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        # Other threads may use the GPU meanwhile, which only concerns their own streams.
+        with (
+            recording_lock,
+            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
             self._enqueue(lane)
         return graph
 
 
-def _stored(network: Path) -> StoredEngine | None:
+def _stored(network: Path) -> tuple[EngineKey | None, StoredEngine | None]:
     load_tensorrt()
     if not network.is_file():  # the export in this precision is made when its engine is built
-        return None
+        return None, None
     content, metadata = read_network(network)
     key = engine_key(content, metadata.get("dsvt.precision", "fp32"))
-    return tensorrt_cache.find(network, key)
+    return key, tensorrt_cache.find(network, key)

@@ -1,7 +1,7 @@
-"""Builds TensorRT engines from ONNX: one code path for TensorRT 10 and 11.
+"""Builds TensorRT engines from ONNX: one code path for TensorRT 10, 11 and TensorRT for RTX.
 
-Networks are strongly typed: the precision is that of the ONNX file. TensorRT 11 knows nothing else,
-and TensorRT 10 takes the same flag.
+Networks are strongly typed: the precision is that of the ONNX file. TensorRT 11 and TensorRT for
+RTX know nothing else, and TensorRT 10 takes the same flag.
 """
 
 from __future__ import annotations
@@ -61,12 +61,33 @@ def build_engine(
         if stored is not None:
             path = tensorrt_cache.engine_path(network, key)
             return BuiltEngine(path, False, len(stored.plan) / 2**20)
-    plan = _build(tensorrt, content, network, progress)
+    timing_file = None
+    if tensorrt.__name__ == "tensorrt":  # TensorRT for RTX times nothing
+        timing_file = tensorrt_cache.engine_folder() / "timing.cache"
+    plan = build_plan(tensorrt, content, network, progress, timing_file)
     path = tensorrt_cache.store(network, key, plan, metadata)
     return BuiltEngine(path, True, len(plan) / 2**20)
 
 
-def _build(tensorrt: Any, content: bytes, path: Path, progress: Progress | None) -> bytes:
+def build_plan(
+    tensorrt: Any,
+    content: bytes,
+    path: Path,
+    progress: Progress | None = None,
+    timing_file: Path | None = None,
+) -> bytes:
+    """Builds and serialises an engine; ``build_engine`` is what keeps and finds them.
+
+    Args:
+        tensorrt: the module ``tensorrt`` or ``tensorrt_rtx``; the second needs no GPU for this.
+        content: of the ONNX file.
+        path: of the ONNX file, for messages.
+        progress: told how far it is.
+        timing_file: where the full TensorRT keeps what it has timed; None keeps nothing.
+
+    Raises:
+        UserError: TensorRT cannot read or build the network.
+    """
     logger: trt.ILogger = make_logger(tensorrt)
     builder: trt.Builder = tensorrt.Builder(logger)
     strongly_typed = 1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
@@ -84,13 +105,15 @@ def _build(tensorrt: Any, content: bytes, path: Path, progress: Progress | None)
         config.add_optimization_profile(_profile(builder, network, least, most))
     if progress is not None:
         config.progress_monitor = _monitor(tensorrt, progress)
-    timing_file = tensorrt_cache.engine_folder() / "timing.cache"
-    timing: trt.ITimingCache = _timing_cache(config, timing_file)
-    config.set_timing_cache(timing, False)
+    timing: trt.ITimingCache | None = None
+    if timing_file is not None:
+        timing = _timing_cache(config, timing_file)
+        config.set_timing_cache(timing, False)
     plan: trt.IHostMemory | None = builder.build_serialized_network(network, config)
     if plan is None:
         raise UserError(f"TensorRT could not build {path}: see its messages above")
-    timing_file.write_bytes(bytes(timing.serialize()))
+    if timing_file is not None and timing is not None:
+        timing_file.write_bytes(bytes(timing.serialize()))
     return bytes(plan)
 
 

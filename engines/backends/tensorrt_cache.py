@@ -3,6 +3,7 @@
 An engine file is code for the GPU: TensorRT checks it little and can crash on a bad one. So a file
 is used only if its key matches (network, TensorRT, GPU, shapes, precision), its content has the
 hash that was noted when our own build wrote it, and nobody but the user could have written it.
+The same goes for the kernels that TensorRT for RTX compiles for an engine when it first runs.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from engines.errors import UserError
 from engines.weights_cache import cache_folder
+
+Kind = Literal["engine", "kernels"]
+"""What a file holds; it is also how its name ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class EngineKey:
 
     Attributes:
         onnx_sha256: of the network file.
-        tensorrt: exact version.
+        tensorrt: which one, and its exact version.
         gpu: name of the card.
         capability: its compute capability, e.g. ``8.9``.
         platform: operating system and processor.
@@ -49,10 +54,10 @@ class EngineKey:
 
 @dataclass(frozen=True, slots=True)
 class StoredEngine:
-    """A checked engine from the cache.
+    """A checked file from the cache.
 
     Attributes:
-        plan: what TensorRT serialised.
+        plan: what TensorRT serialised: the engine, or its kernels.
         metadata: the network file's own words on itself.
     """
 
@@ -74,13 +79,19 @@ def engine_folder() -> Path:
     return folder
 
 
-def engine_path(network: Path, key: EngineKey) -> Path:
-    """Where the engine of a network with this key is kept."""
-    return engine_folder() / f"{network.stem}-{key.digest()[:16]}.engine"
+def engine_path(network: Path, key: EngineKey, kind: Kind = "engine") -> Path:
+    """Where the engine of a network with this key is kept, or its kernels."""
+    return engine_folder() / f"{network.stem}-{key.digest()[:16]}.{kind}"
 
 
-def store(network: Path, key: EngineKey, plan: bytes, metadata: Mapping[str, str]) -> Path:
-    """Keeps an engine that has just been built.
+def store(
+    network: Path,
+    key: EngineKey,
+    plan: bytes,
+    metadata: Mapping[str, str],
+    kind: Kind = "engine",
+) -> Path:
+    """Keeps an engine that has just been built, or its kernels.
 
     Returns:
         Its file.
@@ -88,7 +99,7 @@ def store(network: Path, key: EngineKey, plan: bytes, metadata: Mapping[str, str
     Raises:
         UserError: it cannot be written.
     """
-    path = engine_path(network, key)
+    path = engine_path(network, key, kind)
     note = {
         "key": asdict(key),
         "sha256": hashlib.sha256(plan).hexdigest(),
@@ -102,9 +113,9 @@ def store(network: Path, key: EngineKey, plan: bytes, metadata: Mapping[str, str
     return path
 
 
-def find(network: Path, key: EngineKey) -> StoredEngine | None:
-    """The engine that our own build wrote for this key; None where there is none to be trusted."""
-    path = engine_path(network, key)
+def find(network: Path, key: EngineKey, kind: Kind = "engine") -> StoredEngine | None:
+    """What we ourselves stored under this key; None where there is nothing to be trusted."""
+    path = engine_path(network, key, kind)
     if not (_only_ours(path) and _only_ours(_note_path(path))):
         return None
     try:
@@ -121,7 +132,7 @@ def find(network: Path, key: EngineKey) -> StoredEngine | None:
 
 
 def _note_path(path: Path) -> Path:
-    return path.with_suffix(".json")
+    return path.with_name(path.name + ".json")
 
 
 def _only_ours(path: Path) -> bool:

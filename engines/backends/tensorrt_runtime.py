@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
 import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from engines.backends.device import find_gpu, tensorrt_obstacle, tensorrt_version
+from engines.backends.device import find_gpu, find_tensorrt, tensorrt_obstacle
 from engines.backends.tensorrt_cache import EngineKey
 from engines.errors import UserError
 from engines.networks.engine_network import MAX_VIEWS, USUAL_VIEWS
@@ -24,7 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 def load_tensorrt() -> Any:
-    """Imports TensorRT, but only where there is a GPU: its runtime can crash without one.
+    """Imports TensorRT, or TensorRT for RTX, whose names are the same.
+
+    Only where there is a GPU: the runtime can crash without one.
 
     Raises:
         UserError: there is no GPU, or TensorRT or torch's CUDA build is missing or does not load.
@@ -35,21 +38,22 @@ def load_tensorrt() -> Any:
             f"engine 'tensorrt' cannot run here: {obstacle}; "
             "install requirements-gpu.txt on a machine with a GPU, or use engine auto"
         )
+    package = find_tensorrt()
+    assert package is not None  # or there were an obstacle
     try:
-        import tensorrt
+        return importlib.import_module(package.module)
     except ImportError as error:
-        raise UserError(f"TensorRT is installed but does not load: {error}") from error
-    return tensorrt
+        raise UserError(f"{package.title} is installed but does not load: {error}") from error
 
 
 def engine_key(onnx: bytes, precision: str) -> EngineKey:
     """The key of a network's engine on this machine; there must be a GPU and TensorRT."""
     gpu = find_gpu()
-    version = tensorrt_version()
-    assert gpu is not None and version is not None
+    package = find_tensorrt()
+    assert gpu is not None and package is not None
     return EngineKey(
         onnx_sha256=hashlib.sha256(onnx).hexdigest(),
-        tensorrt=version,
+        tensorrt=f"{package.module} {package.version}",
         gpu=gpu.name,
         capability=f"{gpu.capability[0]}.{gpu.capability[1]}",
         platform=f"{platform.system()} {platform.machine()}",

@@ -6,7 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 import numpy as np
@@ -21,9 +21,13 @@ from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_p
 from engines.backends.torch_backend import TorchBackend
 from engines.backends.validation import default_threads
 from engines.device_chain import DeviceChain
+from engines.errors import UserError
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from tools.bench.engine_candidates import exports
 from tools.bench.sample_networks import make_sample
+
+Engine = Literal["auto", "cpu", "torch", "tensorrt", "cuda"]
+"""``cpu`` and ``cuda`` are ONNX Runtime's; ``torch`` is on the GPU."""
 
 FULL_SIZE: Final = ("yolov3", "cpn50-384x288", "dsvtformer")
 LIGHT: Final = ("detector", "pose2d", "lifter")
@@ -44,7 +48,12 @@ class ChainFigures:
 
 
 def measure(
-    names: tuple[str, ...], sets: int, width: int, height: int, precision: str
+    names: tuple[str, ...],
+    sets: int,
+    width: int,
+    height: int,
+    precision: str,
+    engine: Engine = "auto",
 ) -> ChainFigures:
     """Runs the chain on four views of noise, set after set, as fast as it goes.
 
@@ -54,8 +63,13 @@ def measure(
         width: of the pictures.
         height: of the pictures.
         precision: ``fp16`` or ``fp32``, on a GPU.
+        engine: what runs the networks; ``auto`` is the best one that is here.
+
+    Raises:
+        UserError: the engine asked for cannot run here.
     """
-    backends = [_open(name, precision) for name in names]
+    engine = best_engine() if engine == "auto" else engine
+    backends = [_open(name, precision, engine) for name in names]
     # As the live front end takes them: in torch on a GPU, with OpenCV on the host.
     operations = HostOperations() if backends[0].device == "cpu" else None
     chain = DeviceChain(backends[0], backends[1], backends[2], 4, operations)
@@ -83,28 +97,35 @@ def measure(
     )
 
 
-def _open(name: str, precision: str) -> DescribedBackend:
-    """The network on the best engine that is here; TensorRT engines are built where they can be."""
-    network = make_sample(name)
-    on_gpu = find_gpu() is not None
-
-    def exported() -> Path:
-        # Only where it is needed: torch runs the network as it is, and large ones take long.
-        single, half = exports(name, network)
-        return half if precision == "fp16" and on_gpu else single
-
+def best_engine() -> Engine:
+    """TensorRT, ONNX Runtime's CUDA provider or torch where there is a GPU, else the CPU."""
     if tensorrt_obstacle() is None:
-        from engines.backends.tensorrt_backend import TensorRtBackend
-        from engines.backends.tensorrt_build import build_engine
+        return "tensorrt"
+    if find_gpu() is not None:
+        if "cuda" in available_providers():
+            return "cuda"
+        if torch_cuda_version() is not None:
+            return "torch"
+    return "cpu"
 
-        path = exported()
-        build_engine(path)
-        return TensorRtBackend(path)
-    if on_gpu and "cuda" in available_providers():
-        return OnnxRuntimeBackend(exported(), None, "cuda")
-    if on_gpu and torch_cuda_version() is not None:
+
+def _open(name: str, precision: str, engine: Engine) -> DescribedBackend:
+    """The network on an engine; TensorRT engines are built where they are not there yet."""
+    network = make_sample(name)
+    if engine == "torch":  # it runs the network as it is: large ones take long to export
+        if find_gpu() is None or torch_cuda_version() is None:
+            raise UserError("engine torch is measured on a GPU, and there is none for it here")
         return TorchBackend(network, None, "cuda:0", half=precision == "fp16")
-    return OnnxRuntimeBackend(exported(), default_threads())
+    if engine == "cpu":
+        return OnnxRuntimeBackend(exports(name, network)[0], default_threads())
+    path = exports(name, network)[precision == "fp16"]
+    if engine == "cuda":
+        return OnnxRuntimeBackend(path, None, "cuda")
+    from engines.backends.tensorrt_backend import TensorRtBackend
+    from engines.backends.tensorrt_build import build_engine
+
+    build_engine(path)
+    return TensorRtBackend(path)
 
 
 def chain(
@@ -115,11 +136,14 @@ def chain(
     width: Annotated[int, typer.Option(min=64)] = 640,
     height: Annotated[int, typer.Option(min=48)] = 480,
     precision: Annotated[str, typer.Option(help="fp16 or fp32, on a GPU.")] = "fp16",
+    engine: Annotated[
+        Engine, typer.Option(help="cpu and cuda are ONNX Runtime's; torch is on a GPU.")
+    ] = "auto",
     json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
 ) -> None:
     """Measure detector, 2D pose and lifter together, from pictures to pose."""
     small = find_gpu() is None if light is None else light
-    figures = measure(LIGHT if small else FULL_SIZE, sets, width, height, precision)
+    figures = measure(LIGHT if small else FULL_SIZE, sets, width, height, precision, engine)
     table = Table(title=f"{' + '.join(figures.networks)}, {figures.pictures}")
     table.add_column("figure")
     table.add_column("value", justify="right")
@@ -128,7 +152,7 @@ def chain(
     table.add_row("pictures → pose, p99", f"{figures.ms_p99:.1f} ms")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
-    for name, engine in zip(figures.networks, figures.engines, strict=True):
-        console.print(f"{name}: {engine}", markup=False)
+    for name, provider in zip(figures.networks, figures.engines, strict=True):
+        console.print(f"{name}: {provider}", markup=False)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
