@@ -15,10 +15,13 @@ from torch import Tensor
 
 from engines.backends.base import Array
 from engines.backends.cuda_graphs import CudaGraphs
-from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
+from engines.backends.onnxruntime_backend import (
+    OnnxRuntimeBackend,
+    Provider,
+    available_providers,
+)
 from engines.backends.torch_backend import TorchBackend
 from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd
-from engines.model_files import SHIPPED_FOLDER
 from gpu_machine import (
     DEVICE,
     FULL_SIZE,
@@ -29,7 +32,7 @@ from gpu_machine import (
     picture_sets,
 )
 from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
-from tools.bench.engine_candidates import sample_inputs
+from tools.bench.engine_candidates import exports, sample_inputs
 from tools.bench.sample_networks import make_sample
 
 pytestmark = needs_gpu
@@ -123,20 +126,28 @@ def test_half_precision_moves_a_person_by_less_than_a_pixel() -> None:
     assert max(apart) < 0.5
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_the_plug_in_provider_agrees_with_the_cpu(name: str) -> None:
-    if "tensorrt_rtx" not in available_providers():
-        pytest.skip("the plug-in provider TensorRT for RTX is not installed")
-    path = SHIPPED_FOLDER / f"{name}.onnx"
-    inputs = sample_inputs(make_sample(name), 4, 0)
-    plugin, on_cpu = OnnxRuntimeBackend(path, None, "tensorrt_rtx"), OnnxRuntimeBackend(path)
-    # It may use TF32 where it sees fit.
-    found, expected = plugin.run(inputs), on_cpu.run(inputs)
-    assert_close(found, expected, 1e-2)
-    tensors = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in inputs.items()}
-    given = plugin.run_tensors({key: value.to(plugin.device) for key, value in tensors.items()})
-    assert_close({key: value.cpu().numpy() for key, value in given.items()}, expected, 1e-2)
-    close_all(plugin, on_cpu)
+@pytest.mark.parametrize("name", [*LIGHT, "cpn50-384x288"])
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt_rtx"])
+def test_onnx_runtime_on_the_gpu_agrees_with_the_cpu(provider: Provider, name: str) -> None:
+    if provider not in available_providers():
+        pytest.skip(f"ONNX Runtime has no provider {provider} here")
+    network = make_sample(name)
+    paths = exports(name, network)
+    on_cpu = OnnxRuntimeBackend(paths[0])
+    for path, share in zip(paths, (1e-3, 2e-2), strict=True):
+        backend = OnnxRuntimeBackend(path, None, provider)
+        # The plug-in may use TF32 where it sees fit.
+        share = max(share, 1e-2) if provider == "tensorrt_rtx" else share
+        for views in (4, 1, 8):
+            inputs = sample_inputs(network, views)
+            expected = on_cpu.run(inputs)
+            assert_close(backend.run(inputs), expected, share)
+            tensors = {key: torch.from_numpy(value).clone() for key, value in inputs.items()}
+            given = backend.run_tensors({k: v.to(backend.device) for k, v in tensors.items()})
+            assert {str(value.device) for value in given.values()} == {backend.device}
+            assert_close({k: v.cpu().numpy() for k, v in given.items()}, expected, share)
+        backend.close()
+    on_cpu.close()
 
 
 def test_only_the_newest_graphs_are_kept() -> None:

@@ -231,7 +231,11 @@ def _open_session(path: Path, threads: int, provider: Provider) -> Any:
             name = _PROVIDER_NAMES[provider]
             if provider != "cpu":  # CUDA's libraries lie in packages, where nothing looks for them
                 onnxruntime.preload_dlls()
-            session = onnxruntime.InferenceSession(path, sess_options=options, providers=[name])
+            # Single precision means single precision, as with the other engines.
+            exact = {"use_tf32": "0"} if provider == "cuda" else {}
+            session = onnxruntime.InferenceSession(
+                path, sess_options=options, providers=[(name, exact)]
+            )
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         reason = " ".join(str(error).split())
         raise UserError(f"ONNX Runtime cannot load {path}: {reason[:300]}") from error
