@@ -147,10 +147,23 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
         node_block_list=_tail(model),
     )
     del converted.graph.value_info[:]  # the types noted there are those before the conversion
+    _drop_twins(converted.graph)
     _join_islands(converted.graph)
     OnnxModel.graph_topological_sort(converted.graph)  # the converter adds its casts at the end
     _describe(converted, {**metadata, "dsvt.precision": "fp16"})
     return converted
+
+
+def _drop_twins(graph: onnx.GraphProto) -> None:
+    """Of casts that give the same name, which ONNX Runtime's converter made before 1.32, one stays.
+
+    It made one for each reader of a value.
+    """
+    made: set[str] = set()
+    for node in list(graph.node):
+        if node.op_type == "Cast" and node.output[0] in made:
+            graph.node.remove(node)
+        made.update(node.output)
 
 
 def problems_of(model: onnx.ModelProto) -> list[str]:

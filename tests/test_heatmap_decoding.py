@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engines.front_ends.yolo_cpn.host_operations import decode
 from engines.front_ends.yolo_cpn.operations import Decoding
-from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
+from engines.front_ends.yolo_cpn.tensor_heat import TensorHeat
 
 Floats = npt.NDArray[np.float32]
 DECODINGS: tuple[Decoding, ...] = ("cpn", "log_parabola")
@@ -76,8 +76,8 @@ def test_host_and_torch_read_noise_alike() -> None:
 def _decode(kind: str, heatmaps: Floats, decoding: Decoding, peak: float) -> tuple[Floats, Floats]:
     if kind == "host":
         return decode(heatmaps, decoding, peak)
-    operations = TensorOperations("cpu")
-    found = operations.decode(torch.from_numpy(heatmaps), decoding, peak)
+    heat = TensorHeat("cpu")
+    found = heat.decode(torch.from_numpy(heatmaps), decoding, peak)
     return found[..., :2].numpy(), found[..., 2].numpy()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,15 @@ from engines.backends.validation import (
 )
 from engines.networks.catalog import load_network
 from engines.networks.engine_network import EngineNetwork, Port
+from engines.networks.folding import fold_norms
 
 
 class TorchBackend:
     """Runs a module of the catalogue: eagerly on the CPU, as CUDA graphs on a GPU.
 
     Args:
-        network: with its weights; it moves to the device and into the precision asked for.
+        network: with its weights; it moves to the device and into the precision asked for, and on
+            a GPU its batch normalisations are folded into the convolutions before them.
         threads: CPU threads of torch in this process; None takes the cores of this process.
         device: ``cpu`` or ``cuda:0``.
         half: half precision inside (on a GPU only).
@@ -54,6 +57,8 @@ class TorchBackend:
         torch.set_num_threads(threads)
         # (torch declares this overload of ``to`` for tensors only)
         module: Any = network.eval()
+        if device != "cpu":
+            fold_norms(network, [torch.zeros(port.sized(1)) for port in network.info.inputs])
         layout = torch.channels_last if channels_last else torch.preserve_format
         self._network: EngineNetwork = module.to(device, memory_format=layout)
         if half:
@@ -152,9 +157,23 @@ class TorchBackend:
 
     def _forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         # A graph would go on reading what autocast's cache has long let go of.
-        with torch.autocast("cuda", torch.float16, enabled=self._half, cache_enabled=False):
+        with (
+            torch.autocast("cuda", torch.float16, enabled=self._half, cache_enabled=False),
+            _fastest_convolutions(self._graphs is not None),
+        ):
             results = self._network(*inputs)
         return tuple(value.float().contiguous() for value in results)
+
+
+@contextmanager
+def _fastest_convolutions(wanted: bool) -> Iterator[None]:
+    """Lets cuDNN time its kernels for each shape, once; a recorded graph keeps the fastest."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = before or wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def _spec(port: Port) -> TensorSpec:

@@ -12,7 +12,7 @@ from engines.front_ends.base import Image
 from engines.front_ends.tracking import Candidate
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size
 from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch
-from engines.front_ends.yolo_cpn.regions import is_plausible, letterbox_region
+from engines.front_ends.yolo_cpn.regions import are_plausible, letterbox_region
 from engines.front_ends.yolo_cpn.suppression import suppress
 
 
@@ -74,8 +74,8 @@ class PersonFinder:
         corners = np.stack((centre - extent / 2, centre + extent / 2), 1).astype(np.float32)
         placed = patch.region.to_picture(corners, self._height, self._width).reshape(-1, 4)
         placed = np.clip(placed, 0, np.array((width, height, width, height), np.float32))
+        kept = suppress(placed, scores, self._overlap)
         return [
             Candidate(placed[index], placed[index], float(scores[index]))
-            for index in suppress(placed, scores, self._overlap)
-            if is_plausible(placed[index], height, width)
+            for index in kept[are_plausible(placed[kept], height, width)]
         ]

@@ -124,13 +124,18 @@ def likely_boxes(box: Floats) -> list[Floats]:
 
 def is_plausible(box: Floats, height: int, width: int) -> bool:
     """Whether a person could be tracked there: not tiny, and with its middle in the picture."""
-    if not np.isfinite(box).all():
-        return False
-    size = box[2:] - box[:2]
-    middle = (box[:2] + box[2:]) / 2
-    return bool(
-        size.min() > 2
-        and size.max() > 0.04 * max(height, width)
-        and 0 <= middle[0] <= width
-        and 0 <= middle[1] <= height
+    return bool(are_plausible(box[None], height, width)[0])
+
+
+def are_plausible(boxes: Floats, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """The same of (N, 4) boxes x0, y0, x1, y1."""
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    plausible: npt.NDArray[np.bool_] = (
+        np.isfinite(boxes).all(1)
+        & (sizes.min(1) > 2)
+        & (sizes.max(1) > 0.04 * max(height, width))
+        & (middle >= 0).all(1)
+        & (middle <= (width, height)).all(1)
     )
+    return plausible
