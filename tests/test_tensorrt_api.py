@@ -117,9 +117,10 @@ def test_without_a_gpu_tensorrt_is_never_imported(tmp_path: Path) -> None:
     """A stand-in package that kills the process on import proves that nobody imports it."""
     if find_gpu() is not None:
         pytest.skip("this machine has a GPU")
-    package = tmp_path / "tensorrt"
-    package.mkdir()
-    (package / "__init__.py").write_text("import os\nos._exit(77)\n", encoding="utf-8")
+    for name in ("tensorrt", "tensorrt_rtx"):
+        package = tmp_path / name
+        package.mkdir()
+        (package / "__init__.py").write_text("import os\nos._exit(77)\n", encoding="utf-8")
     script = (
         "from pathlib import Path\n"
         "from engines.backends.select import open_backend\n"

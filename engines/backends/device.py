@@ -125,15 +125,27 @@ def torch_cuda_version() -> str | None:
     return torch.version.cuda
 
 
+def _runs_rtx(gpu: Gpu) -> bool:
+    """Whether TensorRT for RTX has code for a card, as of 1.7: not for Hopper's 9.0, say."""
+    return gpu.capability in ((7, 5), (8, 0), (8, 6), (8, 9)) or gpu.capability >= (12, 0)
+
+
 def tensorrt_obstacle() -> str | None:
     """Why TensorRT cannot run here, in a few words; None where it can.
 
     Nothing of TensorRT is loaded to find out.
     """
-    if find_gpu() is None:
+    gpu, package = find_gpu(), find_tensorrt()
+    if gpu is None:
         return "no NVIDIA GPU"
-    if find_tensorrt() is None:
+    if package is None:
         return "neither tensorrt nor tensorrt-rtx is installed"
+    if package.module == "tensorrt_rtx" and not _runs_rtx(gpu):
+        major, minor = gpu.capability
+        return (
+            f"TensorRT for RTX does not run on {gpu.name} (compute capability {major}.{minor}); "
+            "the full TensorRT does"
+        )
     if torch_cuda_version() is None:
         return "torch is a build without CUDA"
     return None

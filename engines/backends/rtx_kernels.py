@@ -1,4 +1,4 @@
-"""The kernels that TensorRT for RTX compiles when an engine first runs, kept for the next start.
+"""What TensorRT for RTX has of its own: kernels that it compiles when an engine first runs.
 
 The full TensorRT has them in the engine. TensorRT for RTX compiles them for the GPU at hand when a
 context is made and when a shape is first seen, which takes seconds.
@@ -18,8 +18,22 @@ from engines.errors import UserError
 _log = logging.getLogger(__name__)
 
 
+def for_turing(rtx: Any, config: Any) -> None:
+    """Lets an engine be built for compute capability 7.5, which it is not unasked.
+
+    https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html
+
+    Args:
+        rtx: the module ``tensorrt_rtx``.
+        config: an ``IBuilderConfig``.
+    """
+    config.num_compute_capabilities = 1
+    if not config.set_compute_capability(rtx.ComputeCapability.SM75, 0):
+        raise RuntimeError("TensorRT for RTX cannot build for Turing")
+
+
 class RtxKernels:
-    """Makes the contexts of one engine of TensorRT for RTX.
+    """Makes the contexts of one engine, and keeps their kernels for the next start.
 
     Args:
         rtx: the module ``tensorrt_rtx``.

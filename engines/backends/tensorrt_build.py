@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from engines.backends import tensorrt_cache
+from engines.backends.device import find_gpu
+from engines.backends.rtx_kernels import for_turing
 from engines.backends.tensorrt_runtime import (
     engine_key,
     load_tensorrt,
@@ -64,7 +66,9 @@ def build_engine(
     timing_file = None
     if tensorrt.__name__ == "tensorrt":  # TensorRT for RTX times nothing
         timing_file = tensorrt_cache.engine_folder() / "timing.cache"
-    plan = build_plan(tensorrt, content, network, progress, timing_file)
+    gpu = find_gpu()
+    capability = None if gpu is None else gpu.capability
+    plan = build_plan(tensorrt, content, network, progress, timing_file, capability)
     path = tensorrt_cache.store(network, key, plan, metadata)
     return BuiltEngine(path, True, len(plan) / 2**20)
 
@@ -75,6 +79,7 @@ def build_plan(
     path: Path,
     progress: Progress | None = None,
     timing_file: Path | None = None,
+    capability: tuple[int, int] | None = None,
 ) -> bytes:
     """Builds and serialises an engine; ``build_engine`` is what keeps and finds them.
 
@@ -84,6 +89,7 @@ def build_plan(
         path: of the ONNX file, for messages.
         progress: told how far it is.
         timing_file: where the full TensorRT keeps what it has timed; None keeps nothing.
+        capability: of the GPU that shall run it; None is any that TensorRT for RTX takes unasked.
 
     Raises:
         UserError: TensorRT cannot read or build the network.
@@ -95,12 +101,16 @@ def build_plan(
     parser: trt.OnnxParser = tensorrt.OnnxParser(network, logger)
     if not parser.parse(_one_window(content)):
         problem: trt.ParserError | None = parser.get_error(0) if parser.num_errors else None
-        reason = "no reason given" if problem is None else problem.desc()
+        reason = "no reason given"
+        if problem is not None:
+            reason = f"{problem.desc()} (operator {problem.node_operator()})"
         raise UserError(f"TensorRT cannot read {path}: {' '.join(reason.split())[:300]}")
     config: trt.IBuilderConfig = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
     config.builder_optimization_level = _OPTIMIZATION_LEVEL
     config.clear_flag(tensorrt.BuilderFlag.TF32)  # single precision means single precision
+    if tensorrt.__name__ == "tensorrt_rtx" and capability == (7, 5):
+        for_turing(tensorrt, config)
     for least, most in ((USUAL_VIEWS, USUAL_VIEWS), (1, MAX_VIEWS)):
         config.add_optimization_profile(_profile(builder, network, least, most))
     if progress is not None:
