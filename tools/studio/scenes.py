@@ -29,6 +29,7 @@ from tools.studio.stagecraft import (
     moved,
     random_hall,
 )
+from tools.studio.varied_motion import VARIED_SHARE, vary_motion
 from tools.studio.webcams import random_webcam
 from tools.training.bodies import BodyRanges, vary_bodies
 
@@ -70,6 +71,10 @@ def make_sequence(studio: Studio, seed: int) -> Scene:
     frames = int(np.ceil((seconds + 0.4) * 30))
     mocap, clip, start = studio.takes.draw(rng, frames + 1)
     piece = Piece(mocap.names[clip], start, start + frames)
+    other = np.random.default_rng([seed, 4])  # the rest of a scene does not depend on it
+    if studio.split == "train" and other.random() < VARIED_SHARE:
+        mocap = vary_motion(mocap, clip, start, frames + 1, other)
+        piece = Piece(piece.name, 0, frames)
     track = make_track(actor.person, mocap, [piece], grip=float(rng.uniform(0.0, 0.8)))
     views = int(rng.choice([3, 4, 5], p=[0.25, 0.5, 0.25]))
     size = None
