@@ -119,6 +119,12 @@ def test_commands_from_pictures_to_weights(marker_pose2d: Path, tmp_path: Path) 
     ]
     again = run(*find)
     assert again.exit_code == 0 and "wrote 0 scenes" in again.stdout, again.stderr
+    behind = run(*find, "--boards", 1.0)  # none of those that are there was made like this
+    assert behind.exit_code == 0 and "wrote 4 scenes" in behind.stdout, behind.stderr
+    assert {scene.boards for scene in load_feature_scenes(features, "train")} == {1.0}
+    restored = run(*find)
+    assert restored.exit_code == 0 and "wrote 4 scenes" in restored.stdout, restored.stderr
+    assert {scene.boards for scene in load_feature_scenes(features, "train")} == {0.0}
     unseen = run(*find, "--out", tmp_path / "unseen", "--unseen-from", 1)
     assert unseen.exit_code == 0, unseen.stderr
     assert not list((tmp_path / "unseen").rglob("train/*.safetensors"))

@@ -57,4 +57,5 @@ def at_full_rate(scene: FeatureScene, step: int) -> FeatureScene:
         joints_m=np.asarray(spline(every), np.float32),
         rotation=scene.rotation,
         digest=scene.digest,
+        boards=scene.boards,
     )

@@ -18,12 +18,12 @@ from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
 from tools.studio.shards import list_scenes, read_scene, seed_of
 from tools.training.feature_pass import FeaturePass
-from tools.training.feature_scenes import SPLITS, digest_of, save_feature_scene
+from tools.training.feature_scenes import SPLITS, Making, making_of, save_feature_scene
 
 
 def features(
     data: Annotated[Path, typer.Option(help="What python -m tools.studio wrote.")],
-    out: Annotated[Path, typer.Option(help="Where to; scenes that are there are kept.")],
+    out: Annotated[Path, typer.Option(help="Where to; scenes that were made like this are kept.")],
     pose2d: Annotated[
         Path, typer.Option(help="The pose network: an .onnx file, or a folder with pose2d.onnx.")
     ] = Path("weights"),
@@ -49,11 +49,11 @@ def features(
         network = pose2d / "pose2d.onnx" if pose2d.is_dir() else pose2d
         if not network.is_file():
             raise UserError(f"pose2d: {network} not found; train it or give its .onnx file")
-        digest = FeaturePass(OnnxRuntimeBackend(network, 1)).digest
+        wanted = Making(FeaturePass(OnnxRuntimeBackend(network, 1)).digest, boards)
         jobs = [
             job
             for job in _jobs(data, out, mirror, unseen_from)
-            if any(digest_of(target) != digest for target in job[1])
+            if any(making_of(target) != wanted for target in job[1])
         ]
         _run(jobs, functools.partial(_see, network, boards), processes)
     except UserError as error:

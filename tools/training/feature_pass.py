@@ -240,6 +240,7 @@ class FeaturePass:
             joints_m=np.asarray(joints, np.float32),
             rotation=np.asarray(rotation, np.float32),
             digest=self.digest,
+            boards=self._boards,
         )
         return at_full_rate(sparse, step_of(scene.instant_times_s))
 

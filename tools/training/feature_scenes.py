@@ -43,6 +43,7 @@ class FeatureScene:
         joints_m: (T, 17, 3) float32 true joints at the instants, world, metres, z up.
         rotation: (V, 3, 3) float32 world to camera axes (x right, y down, z forward).
         digest: ``engines.shipping.weights_digest`` of the pose network that saw it.
+        boards: share of scenes that got boards (``tools.training.boards``) when it was made.
     """
 
     keypoints: Floats
@@ -53,9 +54,24 @@ class FeatureScene:
     joints_m: Floats
     rotation: Floats
     digest: str
+    boards: float = 0.0
 
 
-_ARRAYS: Final = tuple(field.name for field in fields(FeatureScene) if field.name != "digest")
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a scene of features was made; where it would be made otherwise now, it is made anew.
+
+    Attributes:
+        digest: of the pose network.
+        boards: share of scenes with boards.
+    """
+
+    digest: str
+    boards: float
+
+
+_NO_ARRAYS: Final = ("digest", "boards")
+_ARRAYS: Final = tuple(f.name for f in fields(FeatureScene) if f.name not in _NO_ARRAYS)
 
 
 def save_feature_scene(scene: FeatureScene, path: Path) -> None:
@@ -63,7 +79,12 @@ def save_feature_scene(scene: FeatureScene, path: Path) -> None:
     arrays = {name: np.ascontiguousarray(getattr(scene, name)) for name in _ARRAYS}
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".part")
-    metadata = {"format": FORMAT, "version": str(VERSION), "pose_network": scene.digest}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "pose_network": scene.digest,
+        "boards": repr(scene.boards),
+    }
     try:
         save_file(arrays, scratch, metadata=metadata)
         scratch.replace(path)
@@ -87,20 +108,20 @@ def read_feature_scene(path: Path) -> FeatureScene:
             f"features: {path} cannot be read ({first}); "
             "make it with python -m tools.train features"
         ) from error
-    digest = _digest(metadata)
-    if digest is None or not _consistent(arrays):
+    making = _making(metadata)
+    if making is None or not _consistent(arrays):
         raise UserError(
             f"features: {path} is no scene of features (version {VERSION}); "
             "make it with python -m tools.train features"
         )
-    return FeatureScene(**arrays, digest=digest)
+    return FeatureScene(**arrays, digest=making.digest, boards=making.boards)
 
 
-def digest_of(path: Path) -> str | None:
-    """The pose network of an existing file of features; None where there is no such file."""
+def making_of(path: Path) -> Making | None:
+    """How an existing file of features was made; None where there is no such file."""
     try:
         with safe_open(path, framework="np") as file:
-            return _digest(file.metadata() or {})
+            return _making(file.metadata() or {})
     except (OSError, SafetensorError, ValueError):
         return None
 
@@ -131,10 +152,15 @@ def load_feature_scenes(folder: Path, split: str) -> tuple[FeatureScene, ...]:
     return scenes
 
 
-def _digest(metadata: Mapping[str, str]) -> str | None:
+def _making(metadata: Mapping[str, str]) -> Making | None:
     if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
         return None
-    return metadata.get("pose_network")
+    digest = metadata.get("pose_network")
+    try:
+        boards = float(metadata.get("boards", "nan"))  # it was not noted at first
+    except ValueError:
+        return None
+    return None if digest is None else Making(digest, boards)
 
 
 def _consistent(arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
