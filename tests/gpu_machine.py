@@ -14,6 +14,8 @@ import torch
 
 from engines.backends.base import Array, DescribedBackend
 from engines.backends.device import find_gpu
+from engines.device_chain import DeviceChain
+from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd
 
 DEVICE = "cuda:0"
 CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
@@ -65,3 +67,40 @@ def assert_close(found: dict[str, Array], expected: dict[str, Array], share: flo
 def close_all(*backends: DescribedBackend) -> None:
     for backend in backends:
         backend.close()
+
+
+def assert_people_agree(one: YoloCpnFrontEnd, other: YoloCpnFrontEnd) -> None:
+    """On the clip detections are within 1 px of each other, and sure joints within 0.5 px."""
+    people = 0
+    apart: list[float] = []
+    for images in picture_sets():
+        for front_end in (one, other):
+            front_end._operations.take(images)
+        found = [front_end._people.find(images, range(4)) for front_end in (one, other)]
+        for here, there in zip(*found, strict=True):
+            if here and here[0].score >= 0.5:
+                assert np.abs(here[0].box - there[0].box).max() < 1
+                people += 1
+        boxes = [(view, here[0].box) for view, here in enumerate(found[0]) if here]
+        answers = [front_end._joints.find(boxes, lambda *_: None) for front_end in (one, other)]
+        for first, second in zip(*answers, strict=True):
+            sure = first.keypoints[:, 2] > 0.5
+            gaps = np.abs(first.keypoints[sure, :2] - second.keypoints[sure, :2])
+            apart += gaps.max(1).tolist()
+    assert people >= 8
+    assert len(apart) >= 80
+    assert max(apart) < 0.5
+
+
+def assert_chains_agree(one: DeviceChain, other: DeviceChain) -> None:
+    """On the clip 2D joints agree to a tenth of a pixel, poses to thousandths."""
+    apart: list[float] = []
+    for images in picture_sets()[:4]:
+        here, there = one.process(images), other.process(images)
+        assert np.isfinite(here.joints).all()
+        sure = there.keypoints[..., 2] > 0.5
+        apart += np.abs(here.keypoints - there.keypoints)[..., :2].max(2)[sure].tolist()
+        assert np.median(np.abs(here.joints - there.joints)) < 1e-3
+        assert np.abs(here.joints - there.joints).max() < 0.05
+    assert len(apart) >= 80
+    assert np.quantile(apart, 0.97) < 0.1

@@ -27,9 +27,9 @@ from gpu_machine import (
     FULL_SIZE,
     LIGHT,
     assert_close,
+    assert_people_agree,
     close_all,
     needs_gpu,
-    picture_sets,
 )
 from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
 from tools.bench.engine_candidates import exports, sample_inputs
@@ -98,32 +98,13 @@ def test_tensors_on_the_gpu_stay_there() -> None:
 
 
 def test_half_precision_moves_a_person_by_less_than_a_pixel() -> None:
-    """On the clip: detections within 1 px, sure joints within 0.5 px."""
     front_ends = []
     for half in (False, True):
         detector, pose = (
             TorchBackend(make_sample(name), None, DEVICE, half) for name in ("detector", "pose2d")
         )
         front_ends.append(YoloCpnFrontEnd(detector, pose, 4))
-    people = 0
-    apart: list[float] = []
-    for images in picture_sets():
-        for front_end in front_ends:
-            front_end._operations.take(images)
-        found = [front_end._people.find(images, range(4)) for front_end in front_ends]
-        for here, there in zip(*found, strict=True):
-            if here and here[0].score >= 0.5:
-                assert np.abs(here[0].box - there[0].box).max() < 1
-                people += 1
-        boxes = [(view, here[0].box) for view, here in enumerate(found[0]) if here]
-        answers = [front_end._joints.find(boxes, lambda *_: None) for front_end in front_ends]
-        for one, other in zip(*answers, strict=True):
-            sure = one.keypoints[:, 2] > 0.5
-            gaps = np.abs(one.keypoints[sure, :2] - other.keypoints[sure, :2])
-            apart += gaps.max(1).tolist()
-    assert people >= 8
-    assert len(apart) >= 80
-    assert max(apart) < 0.5
+    assert_people_agree(*front_ends)
 
 
 @pytest.mark.parametrize("name", [*LIGHT, "cpn50-384x288"])

@@ -17,6 +17,7 @@ from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from gpu_machine import (
     DEVICE,
     LIGHT,
+    assert_chains_agree,
     close_all,
     needs_gpu,
     picture_sets,
@@ -98,13 +99,4 @@ def test_the_whole_chain_agrees_with_the_cpu() -> None:
     for device in (DEVICE, "cpu"):
         backends = [TorchBackend(make_sample(name), None, device) for name in LIGHT]
         chains.append(DeviceChain(backends[0], backends[1], backends[2], 4))
-    apart: list[float] = []
-    for images in picture_sets()[:4]:
-        here, there = (chain.process(images) for chain in chains)
-        assert np.isfinite(here.joints).all()
-        sure = there.keypoints[..., 2] > 0.5
-        apart += np.abs(here.keypoints - there.keypoints)[..., :2].max(2)[sure].tolist()
-        assert np.median(np.abs(here.joints - there.joints)) < 1e-3
-        assert np.abs(here.joints - there.joints).max() < 0.05
-    assert len(apart) >= 80
-    assert np.quantile(apart, 0.97) < 0.1
+    assert_chains_agree(*chains)

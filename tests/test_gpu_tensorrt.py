@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -19,7 +18,15 @@ from engines.device_chain import DeviceChain
 from engines.errors import UserError
 from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd
 from engines.networks.engine_network import EngineNetwork
-from gpu_machine import DEVICE, FULL_SIZE, LIGHT, assert_close, close_all, picture_sets
+from gpu_machine import (
+    DEVICE,
+    FULL_SIZE,
+    LIGHT,
+    assert_chains_agree,
+    assert_close,
+    assert_people_agree,
+    close_all,
+)
 from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
 from tools.bench.engine_candidates import exports, sample_inputs
 from tools.bench.sample_networks import make_sample
@@ -71,48 +78,21 @@ def test_tensors_stay_on_the_gpu() -> None:
 
 
 def test_half_precision_moves_a_person_by_less_than_a_pixel() -> None:
-    """On the clip, against single precision in torch: people within 1 px, sure joints 0.5 px."""
-    front_ends = [
-        YoloCpnFrontEnd(TorchBackend(make_sample("detector"), None, DEVICE),
-                        TorchBackend(make_sample("pose2d"), None, DEVICE), 4),
+    """Against single precision in torch."""
+    detector, pose = (TorchBackend(make_sample(n), None, DEVICE) for n in ("detector", "pose2d"))
+    assert_people_agree(
+        YoloCpnFrontEnd(detector, pose, 4),
         YoloCpnFrontEnd(built("detector", half=True), built("pose2d", half=True), 4),
-    ]  # fmt: skip
-    people = 0
-    apart: list[float] = []
-    for images in picture_sets():
-        for front_end in front_ends:
-            front_end._operations.take(images)
-        found = [front_end._people.find(images, range(4)) for front_end in front_ends]
-        for here, there in zip(*found, strict=True):
-            if here and here[0].score >= 0.5:
-                assert np.abs(here[0].box - there[0].box).max() < 1
-                people += 1
-        boxes = [(view, here[0].box) for view, here in enumerate(found[0]) if here]
-        answers = [front_end._joints.find(boxes, lambda *_: None) for front_end in front_ends]
-        for one, other in zip(*answers, strict=True):
-            sure = one.keypoints[:, 2] > 0.5
-            gaps = np.abs(one.keypoints[sure, :2] - other.keypoints[sure, :2])
-            apart += gaps.max(1).tolist()
-    assert people >= 8
-    assert len(apart) >= 80
-    assert max(apart) < 0.5
+    )
 
 
 def test_the_whole_chain_agrees_with_the_cpu() -> None:
     engines = [built(name, half=False) for name in LIGHT]
     references = [TorchBackend(make_sample(name)) for name in LIGHT]
-    here_chain = DeviceChain(engines[0], engines[1], engines[2], 4)
-    there_chain = DeviceChain(references[0], references[1], references[2], 4)
-    apart: list[float] = []
-    for images in picture_sets()[:4]:
-        here, there = here_chain.process(images), there_chain.process(images)
-        assert np.isfinite(here.joints).all()
-        sure = there.keypoints[..., 2] > 0.5
-        apart += np.abs(here.keypoints - there.keypoints)[..., :2].max(2)[sure].tolist()
-        assert np.median(np.abs(here.joints - there.joints)) < 1e-3
-        assert np.abs(here.joints - there.joints).max() < 0.05
-    assert len(apart) >= 80
-    assert np.quantile(apart, 0.97) < 0.1
+    assert_chains_agree(
+        DeviceChain(engines[0], engines[1], engines[2], 4),
+        DeviceChain(references[0], references[1], references[2], 4),
+    )
     close_all(*engines, *references)
 
 
