@@ -11,10 +11,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
+from engines import export
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
-from engines.export import TENSORRT_OPERATORS, problems_of, save_onnx
+from engines.export import TENSORRT_OPERATORS, problems_of, save_onnx, to_half
 from engines.networks.engine_network import EngineNetwork
 from exported import exported, make
 
@@ -73,6 +75,28 @@ def test_single_precision_agrees_with_torch(name: str, views: int) -> None:
         scale = max(1.0, float(np.abs(value).max()))
         assert np.abs(found[output] - value).max() <= 1e-3 * scale, output
         assert np.ptp(value) > 0
+
+
+def test_casts_that_an_older_converter_makes_twice_are_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ONNX Runtime before 1.32, the newest for GPUs at the time, made one for each reader."""
+
+    def older(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
+        converted: onnx.ModelProto = convert_float_to_float16(model, **options)
+        casts = [node for node in converted.graph.node if node.op_type == "Cast"]
+        assert casts
+        for cast in casts:
+            twin = converted.graph.node.add()
+            twin.CopyFrom(cast)
+        return converted
+
+    single = onnx.load(exported("light-cpn"))
+    expected = to_half(single)
+    monkeypatch.setattr(export, "convert_float_to_float16", older)
+    model = to_half(single)
+    assert not problems_of(model)
+    assert len(model.graph.node) == len(expected.graph.node)
 
 
 def test_half_precision_keeps_detections_within_a_pixel() -> None:

@@ -177,6 +177,19 @@ def test_our_own_engine_is_found_again(network: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_kernels_are_kept_beside_it(network: Path) -> None:
+    engine = tensorrt_cache.store(network, KEY, b"plan", {"dsvt.kind": "pose2d"})
+    assert tensorrt_cache.find(network, KEY, "kernels") is None
+    kernels = tensorrt_cache.store(network, KEY, b"kernels", {}, "kernels")
+    assert kernels.parent == engine.parent and kernels.stem == engine.stem
+    for kind, content in (("engine", b"plan"), ("kernels", b"kernels")):
+        stored = tensorrt_cache.find(network, KEY, kind)  # type: ignore[arg-type]
+        assert stored is not None and stored.plan == content
+    kernels.write_bytes(b"foreign")
+    assert tensorrt_cache.find(network, KEY, "kernels") is None
+    assert tensorrt_cache.find(network, KEY) is not None
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -57,7 +57,7 @@ class TorchBackend:
         torch.set_num_threads(threads)
         # (torch declares this overload of ``to`` for tensors only)
         module: Any = network.eval()
-        if device != "cpu":
+        if device != "cpu" and _as_loaded(network):
             fold_norms(network, [torch.zeros(port.sized(1)) for port in network.info.inputs])
         layout = torch.channels_last if channels_last else torch.preserve_format
         self._network: EngineNetwork = module.to(device, memory_format=layout)
@@ -174,6 +174,14 @@ def _fastest_convolutions(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+def _as_loaded(network: EngineNetwork) -> bool:
+    """Whether a network is on the CPU and in single precision, not another back end's already."""
+    return all(
+        value.device.type == "cpu" and value.dtype == torch.float32
+        for value in network.parameters()
+    )
 
 
 def _spec(port: Port) -> TensorSpec:
