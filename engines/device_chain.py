@@ -8,7 +8,8 @@ the networks can be those that the live front end takes there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -29,6 +30,9 @@ from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.skeleton import JOINT_COUNT
+
+Note = Callable[[str, float], None]
+"""Told a step's name and how many seconds it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +96,30 @@ class DeviceChain:
         self._started = False
 
     @torch.inference_mode()
-    def process(self, images: Sequence[Image]) -> ChainAnswer:
+    def process(self, images: Sequence[Image], note: Note | None = None) -> ChainAnswer:
         """Takes one picture a view.
+
+        Args:
+            images: one of each view.
+            note: told the seconds that each step took. The device is waited for after each then,
+                so that their sum is more than the whole takes otherwise.
 
         Returns:
             2D joints, and the 3D joints of the window that ends with these pictures.
         """
+        laps = _Laps(note, self._device)
         self._operations.take(images)
+        laps.end("pictures up")
         views = range(len(images))
         people = self._people.find(images, views)
+        laps.end("detection")
         patches: list[Patch] = []
         for view, (found, image) in enumerate(zip(people, images, strict=True)):
             whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float32)
             patches.append(Patch(view, crop_region(found[0].box if found else whole, *self._size)))
         answer = self._operations.find_joints(self._pose, patches, self._reading)
         joints, rivals = self._facts.found(answer)
+        laps.end("2D pose")
         context = self._context_of(answer, joints[..., :2], rivals)
         keypoints = joints.copy()
         for index, patch in enumerate(patches):
@@ -116,7 +129,10 @@ class DeviceChain:
             keypoints[guesses] = 0
             context[torch.from_numpy(guesses).to(self._device)] = 0
         self._push(torch.from_numpy(_half_widths(keypoints, images)).to(self._device), context)
-        return ChainAnswer(keypoints, self._lift())
+        laps.end("context and window")
+        lifted = self._lift()
+        laps.end("lifting")
+        return ChainAnswer(keypoints, lifted)
 
     def _context_of(self, answer: PoseAnswer, places: Floats, rivals: Floats) -> Tensor:
         """(V, C) of each crop for the authors' lifter, (V, 17, C) at the joints for ours."""
@@ -161,6 +177,24 @@ class DeviceChain:
                 inputs["context_mask"] = inputs["context_mask"].contiguous()
             answer = self._lifter.run_tensors(inputs)["joints"][0, :, 0]
         return cast(Floats, (answer - answer[:, :1]).cpu().numpy())
+
+
+class _Laps:
+    """Times steps one after the other; free where nobody asks."""
+
+    def __init__(self, note: Note | None, device: torch.device) -> None:
+        self._note, self._device = note, device
+        self._began = time.perf_counter()
+
+    def end(self, step: str) -> None:
+        """A step has ended, and the next begins."""
+        if self._note is None:
+            return
+        if self._device.type != "cpu":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self._note(step, now - self._began)
+        self._began = now
 
 
 def _half_widths(keypoints: Floats, images: Sequence[npt.NDArray[np.uint8]]) -> Floats:

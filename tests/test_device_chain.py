@@ -154,3 +154,18 @@ def test_wrong_networks_are_refused() -> None:
     detector, pose = TorchBackend(marker_detector(), 1), TorchBackend(marker_pose_network(), 1)
     with pytest.raises(UserError, match="given as lifter is a pose2d"):
         DeviceChain(detector, pose, pose, 2)
+
+
+def test_steps_are_timed_where_somebody_asks() -> None:
+    lifter = _lifter("rig, context")
+    networks = [TorchBackend(n, 1) for n in (marker_detector(), marker_pose_network(), lifter)]
+    timed, plain = (DeviceChain(networks[0], networks[1], networks[2], VIEWS) for _ in range(2))
+    steps: list[tuple[str, float]] = []
+    for images in _sets(2):
+        one = timed.process(images, lambda step, seconds: steps.append((step, seconds)))
+        other = plain.process(images)
+        np.testing.assert_array_equal(one.joints, other.joints)
+    names = [step for step, _ in steps]
+    order = ["pictures up", "detection", "2D pose", "context and window", "lifting"]
+    assert names == 2 * order
+    assert all(seconds >= 0 for _, seconds in steps)

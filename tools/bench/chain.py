@@ -30,7 +30,18 @@ Engine = Literal["auto", "cpu", "torch", "tensorrt", "cuda"]
 """``cpu`` and ``cuda`` are ONNX Runtime's; ``torch`` is on the GPU."""
 
 FULL_SIZE: Final = ("yolov3", "cpn50-384x288", "dsvtformer")
+_STEP_ROUNDS: Final = 5
+"""Over four sets of pictures, in which each step is timed by itself."""
+
 LIGHT: Final = ("detector", "pose2d", "lifter")
+
+
+@dataclass(frozen=True, slots=True)
+class StepFigure:
+    """A step of the chain and what it takes by itself, in milliseconds (median)."""
+
+    step: str
+    ms_p50: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class ChainFigures:
     sets_per_second: float
     ms_p50: float
     ms_p99: float
+    steps: tuple[StepFigure, ...]
     load: float
 
 
@@ -85,6 +97,9 @@ def measure(
         start = time.perf_counter()
         chain.process(pictures[index % len(pictures)])
         times.append(1e3 * (time.perf_counter() - start))
+    steps: dict[str, list[float]] = {}
+    for images in pictures * _STEP_ROUNDS:
+        chain.process(images, lambda step, seconds: steps.setdefault(step, []).append(seconds))
     return ChainFigures(
         networks=names,
         engines=tuple(backend.provider for backend in backends),
@@ -93,6 +108,9 @@ def measure(
         sets_per_second=1e3 / statistics.mean(times),
         ms_p50=statistics.median(times),
         ms_p99=float(np.percentile(times, 99)),
+        steps=tuple(
+            StepFigure(step, 1e3 * statistics.median(seconds)) for step, seconds in steps.items()
+        ),
         load=psutil.getloadavg()[0],
     )
 
@@ -150,6 +168,8 @@ def chain(
     table.add_row("sets a second", f"{figures.sets_per_second:.1f}")
     table.add_row("pictures → pose, p50", f"{figures.ms_p50:.1f} ms")
     table.add_row("pictures → pose, p99", f"{figures.ms_p99:.1f} ms")
+    for part in figures.steps:
+        table.add_row(f"  {part.step}, by itself", f"{part.ms_p50:.2f} ms")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     for name, provider in zip(figures.networks, figures.engines, strict=True):
