@@ -43,7 +43,8 @@ class FeatureScene:
         joints_m: (T, 17, 3) float32 true joints at the instants, world, metres, z up.
         rotation: (V, 3, 3) float32 world to camera axes (x right, y down, z forward).
         digest: ``engines.shipping.weights_digest`` of the pose network that saw it.
-        boards: share of scenes that got boards (``tools.training.boards``) when it was made.
+        boards: share of scenes that got boards (``tools.training.boards``) when it was made;
+            None where that was not noted.
     """
 
     keypoints: Floats
@@ -54,7 +55,7 @@ class FeatureScene:
     joints_m: Floats
     rotation: Floats
     digest: str
-    boards: float = 0.0
+    boards: float | None = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,11 @@ class Making:
 
     Attributes:
         digest: of the pose network.
-        boards: share of scenes with boards.
+        boards: share of scenes with boards; None where it was not noted, as at first.
     """
 
     digest: str
-    boards: float
+    boards: float | None
 
 
 _NO_ARRAYS: Final = ("digest", "boards")
@@ -83,8 +84,9 @@ def save_feature_scene(scene: FeatureScene, path: Path) -> None:
         "format": FORMAT,
         "version": str(VERSION),
         "pose_network": scene.digest,
-        "boards": repr(scene.boards),
     }
+    if scene.boards is not None:
+        metadata["boards"] = repr(scene.boards)
     try:
         save_file(arrays, scratch, metadata=metadata)
         scratch.replace(path)
@@ -155,9 +157,9 @@ def load_feature_scenes(folder: Path, split: str) -> tuple[FeatureScene, ...]:
 def _making(metadata: Mapping[str, str]) -> Making | None:
     if metadata.get("format") != FORMAT or metadata.get("version") != str(VERSION):
         return None
-    digest = metadata.get("pose_network")
+    digest, noted = metadata.get("pose_network"), metadata.get("boards")
     try:
-        boards = float(metadata.get("boards", "nan"))  # it was not noted at first
+        boards = None if noted is None else float(noted)
     except ValueError:
         return None
     return None if digest is None else Making(digest, boards)
