@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engines.front_ends.yolo_cpn import host_operations, rivals, tensor_operations
+from engines.front_ends.yolo_cpn import host_operations, rivals, tensor_heat
 from engines.front_ends.yolo_cpn.rivals import APART, LEAST_SHARE, RIVAL_CHANNELS, rival_features
 from engines.pose_conversion import coco_rivals_to_h36m, coco_to_h36m
 
@@ -20,7 +20,7 @@ ROWS, COLUMNS = 56, 40
 def _find(kind: str, heatmaps: Floats, peak: float) -> Floats:
     if kind == "host":
         return host_operations.find_rivals(heatmaps, peak)
-    return tensor_operations.find_rivals(torch.from_numpy(heatmaps), peak).numpy()
+    return tensor_heat.find_rivals(torch.from_numpy(heatmaps), peak).numpy()
 
 
 def _peak(x: float, y: float, height: float) -> Floats:
