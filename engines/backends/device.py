@@ -73,6 +73,9 @@ def find_gpu() -> Gpu | None:
     )
 
 
+TensorRtModule = Literal["tensorrt", "tensorrt_rtx"]
+
+
 @dataclass(frozen=True, slots=True)
 class TensorRtPackage:
     """An installed TensorRT.
@@ -84,12 +87,12 @@ class TensorRtPackage:
         version: exact.
     """
 
-    module: Literal["tensorrt", "tensorrt_rtx"]
+    module: TensorRtModule
     title: str
     version: str
 
 
-_TENSORRT_TITLES: Final[dict[Literal["tensorrt", "tensorrt_rtx"], str]] = {
+_TENSORRT_TITLES: Final[dict[TensorRtModule, str]] = {
     "tensorrt": "TensorRT",
     "tensorrt_rtx": "TensorRT for RTX",
 }

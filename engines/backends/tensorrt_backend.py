@@ -17,7 +17,7 @@ from engines.backends.base import Array, TensorSpec
 from engines.backends.cuda_graphs import recording_lock
 from engines.backends.device import find_gpu, find_tensorrt
 from engines.backends.rtx_kernels import RtxKernels
-from engines.backends.tensorrt_cache import EngineKey, StoredEngine
+from engines.backends.tensorrt_cache import StoredEngine
 from engines.backends.tensorrt_runtime import (
     DYNAMIC_PROFILE,
     STATIC_PROFILE,
@@ -58,25 +58,25 @@ class TensorRtBackend:
     """
 
     def __init__(self, network: Path) -> None:
-        key, stored = _stored(network)
-        if key is None or stored is None:
+        stored = _stored(network)
+        if stored is None:
             raise UserError(
                 f"no TensorRT engine has been built from {network} for this GPU and TensorRT "
                 "version: run python -m tools.build_engines"
             )
-        self._open(network, key, stored)
+        self._open(network, stored)
 
     @classmethod
     def if_built(cls, network: Path) -> TensorRtBackend | None:
         """Opens the engine of a network; None where there is none that can be trusted."""
-        key, stored = _stored(network)
-        if key is None or stored is None:
+        stored = _stored(network)
+        if stored is None:
             return None
         backend = cls.__new__(cls)
-        backend._open(network, key, stored)
+        backend._open(network, stored)
         return backend
 
-    def _open(self, network: Path, key: EngineKey, stored: StoredEngine) -> None:
+    def _open(self, network: Path, stored: StoredEngine) -> None:
         import torch
 
         tensorrt = load_tensorrt()
@@ -89,7 +89,9 @@ class TensorRtBackend:
         package = find_tensorrt()
         assert package is not None  # it has just been loaded
         self._kernels = (
-            RtxKernels(tensorrt, engine, network, key) if package.module == "tensorrt_rtx" else None
+            RtxKernels(tensorrt, engine, network, stored.key)
+            if package.module == "tensorrt_rtx"
+            else None
         )
         # Never the default stream: it waits for everything.
         self._stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -262,10 +264,10 @@ class TensorRtBackend:
         return graph
 
 
-def _stored(network: Path) -> tuple[EngineKey | None, StoredEngine | None]:
+def _stored(network: Path) -> StoredEngine | None:
     load_tensorrt()
     if not network.is_file():  # the export in this precision is made when its engine is built
-        return None, None
+        return None
     content, metadata = read_network(network)
     key = engine_key(content, metadata.get("dsvt.precision", "fp32"))
-    return key, tensorrt_cache.find(network, key)
+    return tensorrt_cache.find(network, key)

@@ -57,10 +57,12 @@ class StoredEngine:
     """A checked file from the cache.
 
     Attributes:
+        key: what it was stored under.
         plan: what TensorRT serialised: the engine, or its kernels.
         metadata: the network file's own words on itself.
     """
 
+    key: EngineKey
     plan: bytes
     metadata: Mapping[str, str]
 
@@ -128,7 +130,7 @@ def find(network: Path, key: EngineKey, kind: Kind = "engine") -> StoredEngine |
     metadata = note.get("metadata")
     if note.get("sha256") != hashlib.sha256(plan).hexdigest() or not isinstance(metadata, dict):
         return None
-    return StoredEngine(plan, {str(name): str(value) for name, value in metadata.items()})
+    return StoredEngine(key, plan, {str(name): str(value) for name, value in metadata.items()})
 
 
 def _note_path(path: Path) -> Path:
