@@ -24,7 +24,13 @@ from engines.front_ends.base import Image
 from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings
 from engines.front_ends.yolo_cpn.joint_finder import LEAST_SURE
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
-from engines.front_ends.yolo_cpn.operations import Floats, Operations, Patch, PoseAnswer
+from engines.front_ends.yolo_cpn.operations import (
+    FeatureLayout,
+    Floats,
+    Operations,
+    Patch,
+    PoseAnswer,
+)
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
@@ -83,15 +89,16 @@ class DeviceChain:
         self._pose, self._lifter = pose, lifter
         self._facts = pose_facts(pose)
         self._size = input_size(pose)
+        self._layout = FeatureLayout(*self._size, self._facts.by_joint)
         self._authors = lifter.metadata.get("dsvt.network") == "dsvtformer"
         shapes = {spec.name: spec.shape for spec in lifter.inputs}
         frames = cast(int, shapes["joints" if self._authors else "keypoints"][1])
         self._has_context = "context" in shapes
         self._reading = self._facts.reading(flip_test=False, rivals=not self._authors)
         self._keypoints = torch.zeros(frames, views, JOINT_COUNT, 3, device=self._device)
-        channels = self._facts.channels
-        at_joints = (JOINT_COUNT, channels + RIVAL_CHANNELS)
-        shape = (frames, views, channels) if self._authors else (frames, views, *at_joints)
+        at_joints = (JOINT_COUNT, self._facts.joint_channels + RIVAL_CHANNELS)
+        each = (self._facts.channels,) if self._authors else at_joints
+        shape = (frames, views, *each)
         self._context = torch.zeros(shape, device=self._device)
         self._started = False
 
@@ -149,8 +156,8 @@ class DeviceChain:
     def _sampled(self, answer: PoseAnswer, places: Floats) -> Tensor:
         if isinstance(self._operations, TensorOperations):
             there = torch.from_numpy(places).to(self._device)
-            return self._operations.sample_here(answer, there, *self._size)
-        return torch.from_numpy(self._operations.sample(answer, places, *self._size))
+            return self._operations.sample_here(answer.features, there, self._layout)
+        return torch.from_numpy(self._operations.sample(answer.features, places, self._layout))
 
     def _push(self, keypoints: Tensor, context: Tensor) -> None:
         """Moves the window on by one frame; the first frame fills all of it."""

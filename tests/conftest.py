@@ -45,7 +45,7 @@ def mocap(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def marker_pose2d(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The marker network as it would ship."""
     folder = tmp_path_factory.mktemp("pose2d")
-    ship_network(marker_pose_network(), folder, "pose2d", name="marker", training={})
+    ship_network(marker_pose_network(by_joint=True), folder, "pose2d", name="marker", training={})
     return folder
 
 

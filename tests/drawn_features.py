@@ -8,8 +8,20 @@ import numpy as np
 import torch
 
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
+from engines.networks.joint_context import (
+    DEPTH,
+    DOUBT,
+    JOINT_CHANNELS,
+    NEIGHBOURS,
+    SEEN,
+    TOWARDS,
+    TOWARDS_UNIT,
+)
+from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
+from engines.skeleton import PARENTS
 from tools.training.feature_scenes import FeatureScene
 from tools.training.rendered_errors import RenderedErrors
+from tools.training.told_context import BODY_UNITS_PER_HEIGHT
 from walking import walking_clip
 
 CPU = torch.device("cpu")
@@ -24,11 +36,21 @@ ARMS: Final = slice(11, 17)
 RIVAL: Final = (0.5, -0.25, 0.375)
 """x, y from the joint, and heat."""
 
+CROP: Final = 0.8
+TOLD_DOUBT: Final = -3.5
+TOLD_SEEN: Final = 2.5
+
+
+def body_heights(joints: np.ndarray) -> float:
+    """Body heights a metre, of people (N, 17, 3) as the lifter measures them."""
+    bones = np.linalg.norm(joints[:, 1:] - joints[:, PARENTS[1:]], axis=-1).sum(-1).mean()
+    return BODY_UNIT_BONE_LENGTH / float(bones) / BODY_UNITS_PER_HEIGHT
+
 
 def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureScene:
-    """What a perfect front end would find of a walker, with context that tells the depth.
+    """What a perfect front end would find of a walker, with context that tells where joints are.
 
-    The joints of the arms have one rival each, ``RIVAL``.
+    The joints of the arms have one rival each, ``RIVAL``. Cameras see along parallel rays.
     """
     random = np.random.default_rng(seed)
     joints = walking_clip(frames, seed).astype(np.float32)
@@ -38,12 +60,17 @@ def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureSc
     xy = camera[..., :2] / 4.0
     confidence = np.full((*xy.shape[:3], 1), 0.9)
     keypoints = np.concatenate([xy, confidence], -1).astype(np.float32)
-    depth = np.repeat(camera[..., 2:], 4, -1)
+    told = np.zeros((*xy.shape[:3], JOINT_CHANNELS), np.float32)
+    told[..., DEPTH] = camera[..., 2] * body_heights(joints)
+    told[..., DOUBT], told[..., SEEN] = TOLD_DOUBT, TOLD_SEEN
+    around = xy[..., np.array(NEIGHBOURS), :] - xy[..., None, :]
+    told[..., TOWARDS] = (around / (TOWARDS_UNIT * CROP)).reshape(*xy.shape[:3], 4)
     rivals = np.zeros((*xy.shape[:3], RIVAL_CHANNELS), np.float32)
     rivals[:, :, ARMS, :3] = RIVAL
     return FeatureScene(
         keypoints=keypoints,
-        context=np.concatenate((depth, rivals), -1).astype(np.float16),
+        context=np.concatenate((told, rivals), -1).astype(np.float16),
+        crop=np.full(xy.shape[:2], CROP, np.float32),
         offset_s=random.uniform(-0.015, 0.015, xy.shape[:2]).astype(np.float32),
         truth=xy.astype(np.float32),
         visibility=np.full(xy.shape[:3], 2, np.uint8),

@@ -16,8 +16,9 @@ from engines.networks.catalog import darknet_detector
 from engines.networks.cpn import JOINTS, PoseMaps
 from engines.networks.darknet import ConvolutionLayer, Darknet
 from engines.networks.darknet_cfg import parse_cfg
+from engines.networks.joint_context import JOINT_CHANNELS
 from engines.networks.person_detector import PersonDetector
-from engines.networks.pose_network import PoseNetwork
+from engines.networks.pose_network import FeatureMaps, PoseNetwork
 
 HEIGHT, WIDTH = 192, 144
 
@@ -90,24 +91,34 @@ def blank_picture(height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 class _ColourFinder(nn.Module):
-    """Heat where the picture has a joint's colour; features are the colour itself."""
+    """Heat where the picture has a joint's colour; features are the colour itself.
 
-    def __init__(self) -> None:
+    Args:
+        by_joint: each joint has features of its own, with zeros behind the colour.
+    """
+
+    def __init__(self, by_joint: bool) -> None:
         super().__init__()
+        self.by_joint = by_joint
         self.colours = nn.Parameter(torch.from_numpy(joint_colours()))
 
     def forward(self, images: Tensor) -> PoseMaps:
         mean = images.new_tensor((122.7717, 115.9465, 102.9801)).reshape(1, 3, 1, 1) / 255
         small = nn.functional.avg_pool2d(images + mean, 4)
         distance = (small[:, None] - self.colours[None, :, :, None, None]).pow(2).sum(2)
-        return PoseMaps(torch.exp(-12 * distance), small)
+        heat = torch.exp(-12 * distance)
+        if not self.by_joint:
+            return PoseMaps(heat, small)
+        rest = torch.zeros_like(small[:, :1]).expand(-1, JOINT_CHANNELS - 3, -1, -1)
+        return PoseMaps(heat, torch.cat((small, rest), 1).repeat(1, JOINTS, 1, 1))
 
 
-def marker_pose_network() -> PoseNetwork:
-    """Finds the discs in crops of 192 × 144."""
+def marker_pose_network(by_joint: bool = False) -> PoseNetwork:
+    """Finds the discs in crops of 192 × 144; features are as of ``FeatureMaps.by_joint``."""
     options = {"height": HEIGHT, "width": WIDTH}
-    network = PoseNetwork(_ColourFinder(), "marker", options, HEIGHT, WIDTH, 3, "h36m17", peak=1.0)
-    return network.eval()
+    maps = FeatureMaps(JOINTS * JOINT_CHANNELS, by_joint=True) if by_joint else FeatureMaps(3)
+    finder = _ColourFinder(by_joint)
+    return PoseNetwork(finder, "marker", options, HEIGHT, WIDTH, maps, "h36m17", peak=1.0).eval()
 
 
 def marker_detector(width: int = 60, height: int = 110) -> PersonDetector:

@@ -10,6 +10,7 @@ from torch import nn
 
 from engines.networks.catalog import build, build_named
 from engines.networks.cpn import Cpn, CpnSize
+from engines.networks.joint_context import JOINT_CHANNELS
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
 from engines.networks.strided_depthwise import StridedDepthwise
 from tools.bench.sample_networks import enliven
@@ -66,14 +67,14 @@ def test_light_cpn_shapes(height: int, width: int, rows: int, columns: int) -> N
     with torch.no_grad():
         maps = network(torch.zeros(1, 3, height, width))
     assert maps.heatmaps.shape == (1, 17, rows, columns)
-    assert maps.features.shape == (1, 64, rows, columns)
+    assert maps.features.shape == (1, 17 * JOINT_CHANNELS, rows // 2, columns // 2)
 
 
 def test_light_cpn_gradients_reach_every_parameter() -> None:
     torch.manual_seed(0)
     network = LightCpn(LightCpnConfig(64, 64, blocks=(1, 1, 1, 1), pyramid=16)).train()
-    coarse, final, _ = network.training_outputs(torch.rand(2, 3, 64, 64))
-    loss = (final**2).sum() + sum((level**2).sum() for level in coarse)
+    coarse, *others = network.training_outputs(torch.rand(2, 3, 64, 64))
+    loss = torch.stack([(maps**2).sum() for maps in (*coarse, *others)]).sum()
     loss.backward()
     missing = [name for name, p in network.named_parameters() if p.grad is None]
     assert missing == []

@@ -15,8 +15,16 @@ from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.networks.catalog import build
 from engines.networks.engine_network import EngineNetwork
+from engines.networks.pose_network import FeatureMaps, PoseNetwork
 from exported import make
-from marker_networks import blank_picture, draw_person, marker_detector, marker_pose_network
+from marker_networks import (
+    HEIGHT,
+    WIDTH,
+    blank_picture,
+    draw_person,
+    marker_detector,
+    marker_pose_network,
+)
 from tools.bench.sample_networks import enliven
 
 VIEWS, FRAMES = 4, 3
@@ -118,10 +126,8 @@ def test_the_authors_lifter_gets_pooled_context() -> None:
             maps = self.network(images)
             return maps._replace(features=maps.features.repeat(1, 86, 1, 1)[:, :256])
 
-    from engines.networks.pose_network import PoseNetwork
-    from marker_networks import HEIGHT, WIDTH
-
-    pose = PoseNetwork(Widened(), "marker", {}, HEIGHT, WIDTH, 256, "h36m17", peak=1.0).eval()
+    maps = FeatureMaps(256)
+    pose = PoseNetwork(Widened(), "marker", {}, HEIGHT, WIDTH, maps, "h36m17", peak=1.0).eval()
     chain = DeviceChain(
         TorchBackend(marker_detector(), 1),
         TorchBackend(pose, 1),

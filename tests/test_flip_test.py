@@ -122,7 +122,7 @@ def test_whoever_looks_once_sees_one_picture() -> None:
 
 def test_only_light_networks_look_twice_unasked() -> None:
     def reading(light: bool, coco: bool, flip: bool | None) -> HeatReading:
-        return PoseFacts(coco, 1.0, "cpn", 64, "", light).reading(flip)
+        return PoseFacts(coco, 1.0, "cpn", 64, False, "", light).reading(flip)
 
     assert reading(True, False, None).partners == MIRROR
     assert reading(False, True, None).partners is None

@@ -11,7 +11,7 @@ from engines.backends.torch_backend import TorchBackend
 from engines.device_chain import DeviceChain
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.network_facts import pose_facts
-from engines.front_ends.yolo_cpn.operations import Operations, Patch
+from engines.front_ends.yolo_cpn.operations import FeatureLayout, Operations, Patch
 from engines.front_ends.yolo_cpn.regions import crop_region, letterbox_region
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from gpu_machine import (
@@ -75,8 +75,9 @@ def test_the_steps_around_the_networks_agree_with_the_cpu() -> None:
         sure = answers[1].confidence > 0.5
         for answer, key in ((answers[0], "joint"), (answers[2], "host joint")):
             gaps[key] += np.abs(answer.places - answers[1].places).max(2)[sure].tolist()
+        size = FeatureLayout(height, width, by_joint=True)
         sampled = [
-            operations.sample(answer, answers[1].places, height, width)
+            operations.sample(answer.features, answers[1].places, size)
             for (operations, _), answer in zip(kinds, answers, strict=True)
         ]
         scale = float(np.abs(sampled[1]).max())

@@ -8,7 +8,26 @@ import numpy as np
 import pytest
 import torch
 
-from drawn_features import ARMS, CPU, NO_ERRORS, RIVAL, drawn_features
+from drawn_features import (
+    ARMS,
+    CPU,
+    CROP,
+    NO_ERRORS,
+    RIVAL,
+    TOLD_DOUBT,
+    TOLD_SEEN,
+    drawn_features,
+)
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
+from engines.networks.joint_context import (
+    DEPTH,
+    DOUBT,
+    JOINT_CHANNELS,
+    NEIGHBOURS,
+    SEEN,
+    TOWARDS,
+    TOWARDS_UNIT,
+)
 from tools.training.feature_scenes import FeatureScene
 from tools.training.keypoint_errors import box_size
 from tools.training.lent_errors import ErrorLender
@@ -16,6 +35,7 @@ from tools.training.lifter_data import SeenJoints
 from tools.training.rendered_errors import turn_views
 from tools.training.rendered_windows import WindowBank
 from tools.training.rigs import RigRanges, random_rigs
+from tools.training.told_context import BODY_UNITS_PER_HEIGHT
 from walking import walking_clip
 
 
@@ -31,8 +51,12 @@ def seen_walkers(batch: int, views: int) -> SeenJoints:
 
 def lender_of(bank: WindowBank) -> ErrorLender:
     """Lends the errors of a bank as they are."""
-    mean, _ = bank.feature_statistics()
-    return ErrorLender(bank, NO_ERRORS, mean)
+    return ErrorLender(bank, NO_ERRORS)
+
+
+def scene_xy(scene: FeatureScene) -> torch.Tensor:
+    """True joints (1, T, V, 17, 2) of a scene's pictures."""
+    return torch.from_numpy(scene.truth)[None]
 
 
 def erring(scene: FeatureScene, by: tuple[float, float], confidence: float) -> FeatureScene:
@@ -74,18 +98,45 @@ def test_what_is_missing_there_is_missing_here() -> None:
     assert {round(float(v), 2) for v in highest.flatten()} <= {0.9, 0.45}
 
 
-def test_of_the_context_only_rivals_are_lent() -> None:
-    bank = WindowBank([drawn_features(60, 2)], 27, CPU)
-    lent = lender_of(bank).observe(seen_walkers(3, 4), torch.Generator().manual_seed(0))
+def test_what_is_told_is_as_wrong_as_it_was_there() -> None:
+    wrong = np.zeros(JOINT_CHANNELS, np.float32)
+    wrong[DEPTH], wrong[TOWARDS] = 0.0625, (0.25, -0.5, 1.0, 0.125)
+    scene = drawn_features(60, 2)
+    context = scene.context.astype(np.float32)
+    context[..., :JOINT_CHANNELS] += wrong
+    bank = WindowBank([replace(scene, context=context.astype(np.float16))], 27, CPU)
+    seen = seen_walkers(3, 4)
+    lent = lender_of(bank).observe(seen, torch.Generator().manual_seed(0))
     assert lent.context is not None and lent.context_mask is not None
-    assert lent.context.shape == (3, 27, 4, 17, 10)
+    assert lent.context.shape == (3, 27, 4, 17, JOINT_CHANNELS + RIVAL_CHANNELS)
     assert (lent.context_mask == 1).all()
-    told = lent.context[(lent.keypoints[..., 2] > 0).all(-1)]
-    assert len(told) > 100
-    assert (told[:, ARMS, 4:7] == torch.tensor(RIVAL)).all()
-    assert (told[:, : ARMS.start, 4:] == 0).all() and (told[..., 7:] == 0).all()
-    mean, _ = bank.feature_statistics()
-    torch.testing.assert_close(told[..., :4], mean[:4].expand(*told.shape[:2], 4))
+    there = (lent.keypoints[..., 2] > 0).all(-1)
+    assert int(there.sum()) > 100
+    told = lent.context[there]
+    rivals = told[..., JOINT_CHANNELS:]
+    assert (rivals[:, ARMS, :3] == torch.tensor(RIVAL)).all()
+    assert (rivals[:, : ARMS.start] == 0).all() and (rivals[..., 3:] == 0).all()
+    torch.testing.assert_close(told[..., DOUBT], torch.full_like(told[..., DOUBT], TOLD_DOUBT))
+    torch.testing.assert_close(told[..., SEEN], torch.full_like(told[..., SEEN], TOLD_SEEN))
+    # Depth is that of the captured people along each camera's ray to the pelvis.
+    pelvis = torch.cat(
+        (seen.xy[..., 0, :] / seen.rig.focal[:, None, :, None], there[..., None]), -1
+    )
+    ray = pelvis / pelvis.norm(dim=-1, keepdim=True)
+    depth = (seen.target * ray[..., None, :]).sum(-1)[there] / BODY_UNITS_PER_HEIGHT
+    off = told[..., DEPTH] - depth - wrong[DEPTH]
+    assert float(off.abs().median()) < 0.002
+    # From where a joint was found its neighbours lie where they are, but for the error.
+    size = (box_size(scene_xy(scene)) / CROP).mean()
+    crops = (box_size(seen.xy) / size).expand(*there.shape, 1, 1)[there]
+    off = torch.from_numpy(wrong[TOWARDS]).reshape(2, 2)
+    around = told[..., TOWARDS].reshape(-1, 17, 2, 2) - off
+    found = lent.keypoints[there][..., :2]
+    pointed = found[..., None, :] + around * TOWARDS_UNIT * crops[..., None]
+    true = seen.xy[there][:, torch.tensor(NEIGHBOURS)]
+    gap = (pointed - true).norm(dim=-1) / crops
+    # Slow sets move joints besides.
+    assert float(gap.median()) < 0.01 and float((gap < 0.03).float().mean()) > 0.8
 
 
 def test_poses_borrow_of_their_like() -> None:
@@ -114,10 +165,10 @@ def test_turned_views_are_what_turned_cameras_see() -> None:
     torch.testing.assert_close(plain.target[..., 2], turned.target[..., 2])
     assert torch.equal(plain.keypoints[..., 2], turned.keypoints[..., 2])
     # A rival that lay where another joint is still does, as far as its direction goes.
-    assert torch.equal(plain.context[..., :4], turned.context[..., :4])
-    assert torch.equal(plain.context[..., 6:], turned.context[..., 6:])
+    stays = [DEPTH, DOUBT, SEEN, *range(JOINT_CHANNELS + 2, JOINT_CHANNELS + RIVAL_CHANNELS)]
+    assert torch.equal(plain.context[..., stays], turned.context[..., stays])
     for axis, wanted in ((0, plain), (1, turned)):
-        away = wanted.context[..., ARMS, 4:6]
+        away = wanted.context[..., ARMS, JOINT_CHANNELS : JOINT_CHANNELS + 2]
         angle = torch.atan2(away[..., 1], away[..., 0])
         arm = wanted.target[..., 13, :2] - wanted.target[..., 11, :2]
         between = angle - torch.atan2(arm[..., 1], arm[..., 0])[..., None]
@@ -126,6 +177,14 @@ def test_turned_views_are_what_turned_cameras_see() -> None:
         else:
             torch.testing.assert_close(between.cos(), before.cos(), atol=1e-3, rtol=0)
             torch.testing.assert_close(between.sin(), before.sin(), atol=1e-3, rtol=0)
+    for batch in (plain, turned):  # neighbours are pointed to as before
+        pointed = batch.context[..., TOWARDS].reshape(*batch.target.shape[:-1], 2, 2)
+        flat = batch.target[..., :2]
+        true = flat[..., torch.tensor(NEIGHBOURS), :] - flat[..., None, :]
+        across = pointed[..., 0] * true[..., 1] - pointed[..., 1] * true[..., 0]
+        long = true.norm(dim=-1) > 0.1
+        angle = torch.atan2(across, (pointed * true).sum(-1))[long]
+        assert float(angle.abs().median()) < 0.02
     # These cameras are orthographic: what is seen is the target's x and y, times one factor a view.
     known = plain.keypoints[..., 2] > 0
     for batch, name in ((plain, "plain"), (turned, "turned")):

@@ -17,6 +17,7 @@ from tools.training.fitted_cameras import fit_cameras, origin_of, project
 from tools.training.mocap import bone_length_sum
 from tools.training.rendered_bodies import vary_people
 from tools.training.rendered_windows import WindowBank
+from tools.training.told_context import told_truth
 from tools.training.window_reading import LEAD
 
 FRAMES = 27
@@ -81,6 +82,19 @@ def test_found_joints_keep_their_errors_on_other_bodies(seed: int) -> None:
     error = varied.keypoints[..., :2] - bank.seen(windows, people)
     wanted = torch.from_numpy(error_of(seed, 3)).float()[windows.views][:, None]
     assert ((error - wanted).abs()[known] < 5e-3).all()
+    offs = []
+    for who, shown in ((bank.people(windows), pictures), (people, varied)):
+        truth = told_truth(
+            bank.depths(windows, who),
+            bank.seen(windows, who),
+            shown.keypoints[..., :2],
+            shown.crop,
+            shown.context.shape[-1],
+        )
+        offs.append(shown.context - truth)
+    assert (varied.context != pictures.context).any()
+    # What is told errs by as much as before.
+    assert float((offs[1] - offs[0]).abs()[known].max()) < 2e-3
     lengths = bone_length_sum(people)
     assert torch.allclose(lengths, lengths[:, :1].expand_as(lengths), atol=0.05)
     batch = bank.batch(windows, varied, people)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.tracks import JointTrack
 from drawn_features import CPU, NO_ERRORS, drawn_features
+from engines.networks.joint_context import DEPTH, JOINT_CHANNELS, TOWARDS
 from tools.training.rendered_errors import disturb, disturb_context, hide, newest_at_sets
 from tools.training.rendered_windows import WindowBank
 from tools.training.window_reading import LEAD, Pictures, read_windows
@@ -33,6 +34,7 @@ def test_windows_are_read_as_live(seed: int, share: float, missing: float) -> No
     pictures = Pictures(
         torch.from_numpy(keypoints)[None],
         torch.from_numpy(context)[None],
+        torch.ones(1, count, views),
         torch.from_numpy(times).float()[None],
         torch.from_numpy(kept)[None],
     )
@@ -155,8 +157,8 @@ def test_context_noise_stays_for_a_window() -> None:
     assert torch.allclose(
         torch.where(known, noise[:, :1] - noise[:, -1:], 0.0), torch.zeros(()), atol=1e-5
     )
-    assert (noise[..., 4:] == 0).all(), "a rival's place is no look"
-    sizes = (noise[:, 0] / deviation)[..., :4].std((1, 2, 3))
+    assert (noise[..., JOINT_CHANNELS:] == 0).all(), "a rival's place is no look"
+    sizes = (noise[:, 0] / deviation)[..., [DEPTH, *range(JOINT_CHANNELS)[TOWARDS]]].std((1, 2, 3))
     assert float(sizes.min()) > 0.0 and float(sizes.max()) < 0.9
     assert 0.3 < float(sizes.mean()) < 0.5
     still = disturb_context(batch, deviation, 0.0, random)

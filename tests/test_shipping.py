@@ -20,13 +20,14 @@ from engines.model_files import check_shipped
 from engines.networks.catalog import build, darknet_detector, load_network
 from engines.networks.darknet import Darknet
 from engines.networks.darknet_cfg import parse_cfg
+from engines.networks.joint_context import JOINT_CHANNELS
 from engines.networks.rig_lifter import RigLifter, RigLifterConfig
 from engines.shipping import ship_lifter, ship_network, weights_digest
 from marker_networks import DETECTOR_CFG
 from tools.bench.sample_networks import enliven
 
-FRAMES, VIEWS, PYRAMID = 3, 2, 8
-CHANNELS = PYRAMID + RIVAL_CHANNELS
+FRAMES, VIEWS = 3, 2
+CHANNELS = JOINT_CHANNELS + RIVAL_CHANNELS
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     detector = darknet_detector(Darknet(parse_cfg(DETECTOR_CFG, "marker")), DETECTOR_CFG)
     ship_network(detector, folder, "detector", name="small detector", training={"steps": 1})
     options = {
-        "height": 64, "width": 48, "pyramid": PYRAMID, "blocks": [1, 1, 2, 1], "mixers": [1, 1],
+        "height": 64, "width": 48, "pyramid": 8, "blocks": [1, 1, 2, 1], "mixers": [1, 1],
     }  # fmt: skip
     pose = enliven(build("light_cpn", options))
     ship_network(pose, folder, "pose2d", name="small CPN", training={})
@@ -158,7 +159,7 @@ def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_the_digest_follows_the_weights_only() -> None:
     torch.manual_seed(0)
-    network = build("light_cpn", {"height": 64, "width": 48, "pyramid": PYRAMID})
+    network = build("light_cpn", {"height": 64, "width": 48, "pyramid": 8})
     digest = weights_digest(network)
     assert digest == weights_digest(network.inner) == weights_digest(network.double().float())
     with torch.no_grad():

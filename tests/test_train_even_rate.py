@@ -19,6 +19,7 @@ def _scene(count: int, step: int, views: int = 2) -> FeatureScene:
     return FeatureScene(
         keypoints=rng.uniform(0.2, 1, (*shape, 3)).astype(np.float32),
         context=rng.normal(size=(*shape, 4)).astype(np.float16),
+        crop=rng.uniform(0.5, 1, shape[:2]).astype(np.float32),
         offset_s=rng.uniform(-0.01, 0.01, (count, views)).astype(np.float32),
         truth=rng.normal(size=(*shape, 2)).astype(np.float32),
         visibility=rng.integers(0, 3, shape).astype(np.uint8),
@@ -33,7 +34,7 @@ def test_pictures_stay_and_nothing_is_made_up_in_between(count: int, step: int) 
     sparse = _scene(count, step)
     full = at_full_rate(sparse, step)
     assert len(full.keypoints) == (count - 1) * step + 1
-    for name in ("keypoints", "context", "offset_s", "truth", "visibility"):
+    for name in ("keypoints", "context", "crop", "offset_s", "truth", "visibility"):
         assert np.array_equal(getattr(full, name)[::step], getattr(sparse, name)), name
     between = np.arange(len(full.keypoints)) % step != 0
     assert not full.keypoints[between].any() and np.isnan(full.offset_s[between]).all()

@@ -17,17 +17,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from engines.errors import UserError
-from engines.networks.cpn import Cpn, CpnSize
+from engines.networks.cpn import JOINTS, Cpn, CpnSize
 from engines.networks.darknet import Darknet
 from engines.networks.darknet_cfg import parse_cfg
 from engines.networks.darknet_reference import yolov3_cfg, yolov3_tiny_cfg
 from engines.networks.dsvtformer import DsvtformerConfig
 from engines.networks.engine_network import EngineNetwork
+from engines.networks.joint_context import JOINT_CHANNELS
 from engines.networks.lifter_network import DsvtformerNetwork, RigLifterNetwork
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
 from engines.networks.light_detector import light_detector_cfg
 from engines.networks.person_detector import PersonDetector
-from engines.networks.pose_network import PoseNetwork
+from engines.networks.pose_network import FeatureMaps, PoseNetwork
 from engines.networks.rig_lifter import RigLifterConfig
 
 Options = Mapping[str, Any]
@@ -199,7 +200,8 @@ def _cpn(options: Options) -> EngineNetwork:
     if depth not in (50, 101):
         raise ValueError(f"depth {depth} is neither 50 nor 101")
     size = CpnSize(cast(Any, depth), height, width)
-    return PoseNetwork(Cpn(size), "cpn", options, height, width, 256, "coco17", peak=255.0)
+    maps = FeatureMaps(256)
+    return PoseNetwork(Cpn(size), "cpn", options, height, width, maps, "coco17", peak=255.0)
 
 
 def _light_cpn(options: Options) -> EngineNetwork:
@@ -214,7 +216,7 @@ def _light_cpn(options: Options) -> EngineNetwork:
         options,
         config.height,
         config.width,
-        config.pyramid,
+        FeatureMaps(JOINTS * JOINT_CHANNELS, stride=8, by_joint=joints == "h36m17"),
         joints,
         peak=1.0,
     )

@@ -1,8 +1,9 @@
-"""The image stream of the rig-agnostic lifter: context sampled at joints, fused into the pose.
+"""The image stream of the rig-agnostic lifter: context read at joints, fused into the pose.
 
-The two streams read from each other by cross-attention as in DSVTformer. Everything that this
-stream adds to the pose is multiplied by the context mask, so that without context it adds
-exactly nothing.
+The joints of a picture first hear of each other what is told of them, so that a missing one learns
+from its neighbours where it is. Then the two streams read from each other by cross-attention as in
+DSVTformer. Everything that this stream adds to the pose is multiplied by the context mask, so that
+without context it adds exactly nothing.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ class ContextStream(nn.Module):
         self.merge, self.channels, self.width = frames_merged, channels, width
         self.embed = nn.Linear(frames_merged * channels, width)
         self.joint_position = nn.Parameter(torch.randn(JOINT_COUNT, width) * 0.02)
-        self.to_pose_joints = CrossAttention(pose_joint_width, width, 2)
-        self.from_pose_joints = CrossAttention(width, pose_joint_width, 2)
         self.joint_block = TransformerBlock(width, 2, 2.0)
+        self.to_pose_joints = CrossAttention(pose_joint_width, width, 2)
+        # A joint's own token need not be sought.
+        self.to_same_joint = nn.Linear(width, pose_joint_width)
+        self.from_pose_joints = CrossAttention(width, pose_joint_width, 2)
         self.collapse = nn.Linear(JOINT_COUNT * width, width)
         # Nothing wider than the image tokens has anything to carry between the streams.
         self.to_pose = nn.ModuleList(
@@ -58,10 +61,11 @@ class ContextStream(nn.Module):
         )
         self.from_pose = nn.ModuleList(CrossAttention(width, pose_width, 4) for _ in range(layers))
         self.blocks = nn.ModuleList(TransformerBlock(width, 4, 2.0) for _ in range(layers))
-        for cross in (self.to_pose_joints, *self.to_pose):
+        last = [cross.out for cross in (self.to_pose_joints, *self.to_pose)]
+        for linear in (*last, self.to_same_joint):
             # Starts silent, so that adding the stream to a trained pose stream harms nothing.
-            nn.init.zeros_(cross.out.weight)
-            nn.init.zeros_(cross.out.bias)
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:
@@ -94,7 +98,7 @@ class ContextStream(nn.Module):
         known = torch.where(mask[..., None, None] > 0, context, 0.0).transpose(1, 2)
         known = known.reshape(-1, views, steps, self.merge, JOINT_COUNT, self.channels)
         known = known.transpose(3, 4).reshape(-1, JOINT_COUNT, self.merge * self.channels)
-        tokens = self.embed(known) + self.joint_position
+        tokens = self.joint_block(self.embed(known) + self.joint_position)
         share = mask.transpose(1, 2).reshape(-1, views, steps, self.merge).mean(-1, keepdim=True)
         empty = tokens.new_zeros((*share.shape[:3], self.width))
         return ImageTokens(tokens, empty, share)
@@ -110,9 +114,9 @@ class ContextStream(nn.Module):
             ``pose``, updated.
         """
         gate = image.mask.reshape(-1, 1, 1)
-        pose = pose + gate * self.to_pose_joints(pose, image.joints)
+        told = self.to_pose_joints(pose, image.joints) + self.to_same_joint(image.joints)
+        pose = pose + gate * told
         image.joints = image.joints + self.from_pose_joints(image.joints, pose)
-        image.joints = self.joint_block(image.joints)
         shape = image.mask.shape[:3]
         image.wide = self.collapse(image.joints.flatten(1)).reshape(*shape, self.width)
         return pose

@@ -23,7 +23,8 @@ class PoseMaps(NamedTuple):
 
     Attributes:
         heatmaps: (B, 17, H/4, W/4); a joint of full certainty peaks near the target scale.
-        features: (B, C, H/4, W/4) image features at the finest pyramid level.
+        features: image features: (B, C, H/4, W/4), the finest pyramid level, or what is told of
+            joints (``engines.networks.light_cpn``).
     """
 
     heatmaps: Tensor

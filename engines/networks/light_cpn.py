@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from engines.networks.attention import TransformerBlock
 from engines.networks.cpn import JOINTS, PoseMaps
+from engines.networks.joint_context import JOINT_CHANNELS
 from engines.networks.strided_depthwise import depthwise_convolution
 
 _HEAD_CHANNELS: Final = 32
@@ -34,8 +35,9 @@ class LightCpnConfig:
         stages: channels at 1/4, 1/8, 1/16 and 1/32.
         blocks: inverted residuals in each of them.
         expansion: how many times wider a block is inside.
-        pyramid: channels of each pyramid level; the finest is the image context.
+        pyramid: channels of each pyramid level.
         mixers: transformer blocks behind the inverted residuals at 1/16 and 1/32.
+        context_width: channels of what the image context is told from.
     """
 
     height: int = 256
@@ -46,6 +48,7 @@ class LightCpnConfig:
     expansion: int = 3
     pyramid: int = 64
     mixers: tuple[int, int] = (0, 0)
+    context_width: int = 96
 
 
 class TrainingMaps(NamedTuple):
@@ -54,7 +57,7 @@ class TrainingMaps(NamedTuple):
     Attributes:
         coarse: Each level's heatmaps at that level's own size, coarsest first.
         final: (B, 17, H/4, W/4) heatmaps.
-        features: (B, pyramid, H/4, W/4) the finest level.
+        features: (B, 17 · ``JOINT_CHANNELS``, H/8, W/8) the image context.
     """
 
     coarse: list[Tensor]
@@ -127,6 +130,35 @@ class Separable(nn.Module):
         return functional.relu(self.pointwise(x))
 
 
+class JointContext(nn.Module):
+    """Tells of each joint what ``joint_context`` lists, on maps at 1/8.
+
+    It reads the backbone's own maps, the coarser of which have looked at the whole body.
+
+    Args:
+        stages: channels of the backbone's maps at 1/8, 1/16 and 1/32.
+        width: channels inside.
+    """
+
+    def __init__(self, stages: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(_pointwise(channels, width) for channels in reversed(stages))
+        self.mix = nn.ModuleList(Separable(width, width) for _ in stages[1:])
+        self.tell = nn.Conv2d(width, JOINTS * JOINT_CHANNELS, 1)
+        nn.init.normal_(self.tell.weight, std=0.01)
+        nn.init.zeros_(cast(Tensor, self.tell.bias))
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """Maps of the backbone at 1/8, 1/16 and 1/32 to (B, 17 · ``JOINT_CHANNELS``, H/8, W/8)."""
+        coarse, *finer = reversed(maps)
+        x = functional.relu(self.laterals[0](coarse))
+        for lateral, mix, level in zip(self.laterals[1:], self.mix, finer, strict=True):
+            part = lateral(level)
+            x = mix(functional.relu(part + _enlarged(x, part)))
+        told: Tensor = self.tell(x)
+        return told
+
+
 class LightCpn(nn.Module):
     """The whole network.
 
@@ -172,6 +204,7 @@ class LightCpn(nn.Module):
         )
         self.fuse = nn.ModuleList(_pointwise(width, width) for _ in config.stages)
         self.heatmaps = nn.Sequential(Separable(width, width), nn.Conv2d(width, JOINTS, 1))
+        self.context = JointContext(config.stages[1:], config.context_width)
 
     def forward(self, images: Tensor) -> PoseMaps:
         """Predicts joints.
@@ -180,18 +213,19 @@ class LightCpn(nn.Module):
             images: (B, 3, H, W) RGB crops, /255 minus CPN's mean colour.
 
         Returns:
-            Heatmaps (B, 17, H/4, W/4) and the finest pyramid level (B, pyramid, H/4, W/4).
+            Heatmaps (B, 17, H/4, W/4) and the image context (B, 17 · ``JOINT_CHANNELS``, H/8, W/8).
         """
-        levels = self._pyramid(images)
-        return PoseMaps(self._refined(levels), levels[-1])
+        maps = self._backbone(images)
+        return PoseMaps(self._refined(self._pyramid(maps)), self.context(maps[1:]))
 
     def training_outputs(self, images: Tensor) -> TrainingMaps:
         """What a loss needs of (B, 3, H, W) crops."""
-        levels = self._pyramid(images)
+        maps = self._backbone(images)
+        levels = self._pyramid(maps)
         coarse = [head(level) for head, level in zip(self.predict, levels, strict=True)]
-        return TrainingMaps(coarse, self._refined(levels), levels[-1])
+        return TrainingMaps(coarse, self._refined(levels), self.context(maps[1:]))
 
-    def _pyramid(self, images: Tensor) -> list[Tensor]:
+    def _backbone(self, images: Tensor) -> list[Tensor]:
         x = self.stem(images)
         maps: list[Tensor] = []
         unmixed = len(self.stages) - len(self.mixers)
@@ -200,6 +234,9 @@ class LightCpn(nn.Module):
             if index >= unmixed:
                 x = self.mixers[index - unmixed](x)
             maps.append(x)
+        return maps
+
+    def _pyramid(self, maps: list[Tensor]) -> list[Tensor]:
         levels: list[Tensor] = []
         for index, lateral in enumerate(self.laterals):
             level = lateral(maps[-1 - index])

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from engines.networks.cpn import JOINTS
 from engines.networks.engine_network import VIEWS, EngineNetwork, NetworkInfo, Port
+from engines.networks.joint_context import BY_JOINT
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureMaps:
+    """What a pose network gives beside its heatmaps.
+
+    Attributes:
+        channels: of them all.
+        stride: pixels of the crop that a cell takes.
+        by_joint: each of the 17 joints has its own share of the channels, one after the other,
+            which are read where that joint was found (``engines.networks.joint_context``).
+    """
+
+    channels: int
+    stride: int = 4
+    by_joint: bool = False
 
 
 class PoseNetwork(EngineNetwork):
@@ -19,7 +37,7 @@ class PoseNetwork(EngineNetwork):
         options: what it was built with.
         height: of the crops in pixels.
         width: of the crops in pixels.
-        channels: of the features.
+        features: what it gives beside the heatmaps.
         joints: which joints: ``coco17`` or ``h36m17``.
         peak: value of a heatmap where the network is certain.
 
@@ -34,7 +52,7 @@ class PoseNetwork(EngineNetwork):
         options: Mapping[str, object],
         height: int,
         width: int,
-        channels: int,
+        features: FeatureMaps,
         joints: str,
         peak: float,
     ) -> None:
@@ -42,17 +60,20 @@ class PoseNetwork(EngineNetwork):
         if joints not in ("coco17", "h36m17"):
             raise ValueError(f"joints '{joints}' are neither coco17 nor h36m17")
         self.inner = network
-        rows, columns = height // 4, width // 4
+        stride = features.stride
+        facts = {"joints": joints, "heatmap_peak": str(peak)}
+        if features.by_joint:
+            facts["features"] = BY_JOINT
         self.info = NetworkInfo(
             network=name,
             options=options,
             kind="pose2d",
             inputs=(Port("images", (VIEWS, 3, height, width)),),
             outputs=(
-                Port("heatmaps", (VIEWS, JOINTS, rows, columns)),
-                Port("features", (VIEWS, channels, rows, columns)),
+                Port("heatmaps", (VIEWS, JOINTS, height // 4, width // 4)),
+                Port("features", (VIEWS, features.channels, height // stride, width // stride)),
             ),
-            facts={"joints": joints, "heatmap_peak": str(peak)},
+            facts=facts,
         )
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:

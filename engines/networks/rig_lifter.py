@@ -40,8 +40,9 @@ class RigLifterConfig:
         heads: Attention heads of the wide blocks.
         joint_heads: Attention heads of the joint blocks.
         mlp_ratio: Hidden width of an MLP over its width.
-        context_channels: Image-context channels at each joint: the light CPN's 64 features there,
-            and its rivals (``engines.front_ends.yolo_cpn.rivals``).
+        context_channels: Image-context channels at each joint: what the light CPN tells of it
+            (``engines.networks.joint_context``), and its rivals
+            (``engines.front_ends.yolo_cpn.rivals``).
         context_width: Width of the image stream's tokens.
     """
 
@@ -54,7 +55,7 @@ class RigLifterConfig:
     heads: int = 4
     joint_heads: int = 2
     mlp_ratio: float = 2.0
-    context_channels: int = 70
+    context_channels: int = 13
     context_width: int = 64
 
 

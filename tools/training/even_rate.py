@@ -51,6 +51,7 @@ def at_full_rate(scene: FeatureScene, step: int) -> FeatureScene:
     return FeatureScene(
         keypoints=spread(scene.keypoints, 0),
         context=spread(scene.context, 0),
+        crop=spread(scene.crop, 0),
         offset_s=spread(scene.offset_s, np.nan),
         truth=spread(scene.truth, np.nan),
         visibility=scene.visibility[(every + step // 2) // step],

@@ -7,10 +7,8 @@ stands in for the detector's. Joints and context come from the front end's own c
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,36 +17,39 @@ from app.tracks import to_half_widths
 from engines.backends.base import DescribedBackend
 from engines.errors import UserError
 from engines.front_ends.base import View2D
-from engines.front_ends.tracking import overlap
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import JointFinder, without_guesses
+from engines.front_ends.yolo_cpn.network_facts import pose_facts
 from engines.front_ends.yolo_cpn.operations import Operations
-from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.skeleton import JOINT_COUNT, MIRROR
 from tools.studio.shards import Scene
 from tools.training.boards import BoardedScene, boards_of
 from tools.training.even_rate import at_full_rate, step_of
 from tools.training.feature_scenes import FeatureScene
+from tools.training.scene_track import MOST_LAG, SceneTrack
 
 Floats = npt.NDArray[np.float32]
 _Context = npt.NDArray[np.float16]
 
-_MOST_LAG: Final = 3
-"""Live, the box is that of the last set; on a slow machine that is so many pictures ago."""
-_CHECK_EVERY: Final = 15
-_SAME_PERSON: Final = 0.3
-_LEAST_CONFIDENCE: Final = 0.2
-_DETECTOR_SIGMA: Final = 0.03
-"""By how much of the box's size a detector's edges err."""
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found in a scene of T instants and V cameras.
 
-@dataclass(slots=True)
-class _Track:
-    """One view's person: where to look next."""
+    Attributes:
+        place: (T, V) the number of each picture, -1 where there is none.
+        keypoints: (T, V, 17, 3) joints in pixels of the whole picture.
+        context: (T, V, 17, C).
+        mirrored: (T, V, 17, C) of the mirrored pictures, filled in only where wanted.
+        crop: (T, V) height of the crop in pixels of the whole picture; 0 where none was looked at.
+    """
 
-    boxes: deque[Floats] = field(default_factory=deque)
-    since_check: int = 0
+    place: npt.NDArray[np.intp]
+    keypoints: Floats
+    context: _Context
+    mirrored: _Context
+    crop: Floats
 
 
 class FeaturePass:
@@ -68,6 +69,11 @@ class FeaturePass:
             HostOperations() if backend.device == "cpu" else TensorOperations(backend.device)
         )
         self._finder = JointFinder(backend, self._operations, "sampled")
+        if not pose_facts(backend).by_joint:
+            raise UserError(
+                "features: the pose network tells nothing of joints beside their places; "
+                "take a light CPN of python -m tools.train pose2d"
+            )
         digest = backend.metadata.get("dsvt.weights")
         if not digest:
             raise UserError(
@@ -87,8 +93,8 @@ class FeaturePass:
             What was found.
         """
         shown = BoardedScene(scene, boards_of(scene, self._boards))
-        place, keypoints, context, _ = self._look_through(shown, mirror=mirror)
-        return self._scene(shown, place, keypoints, context, mirror)
+        found = self._look_through(shown, mirror=mirror)
+        return self._scene(shown, found, found.keypoints, found.context, mirror)
 
     def see_both(self, scene: Scene) -> tuple[FeatureScene, FeatureScene]:
         """Looks at a scene, and at the mirrored one.
@@ -104,28 +110,23 @@ class FeaturePass:
         if not self._finder.looks_twice:
             return self.see(scene), self.see(scene, mirror=True)
         shown = BoardedScene(scene, boards_of(scene, self._boards))
-        place, keypoints, context, mirrored_context = self._look_through(shown, both=True)
-        turned = keypoints[:, :, list(MIRROR)].copy()
+        found = self._look_through(shown, both=True)
+        turned = found.keypoints[:, :, list(MIRROR)].copy()
         turned[..., 0] = int(scene.picture_size[0]) - turned[..., 0]
         return (
-            self._scene(shown, place, keypoints, context, False),
-            self._scene(shown, place, turned, mirrored_context, True),
+            self._scene(shown, found, found.keypoints, found.context, False),
+            self._scene(shown, found, turned, found.mirrored, True),
         )
 
     def _look_through(
         self, boarded: BoardedScene, *, mirror: bool = False, both: bool = False
-    ) -> tuple[npt.NDArray[np.intp], Floats, _Context, _Context]:
+    ) -> _Found:
         """Looks at every picture.
 
         Args:
             boarded: the scene as it is shown.
             mirror: look at the mirrored pictures instead.
             both: read the context of the mirrored pictures, too; for networks that look twice.
-
-        Returns:
-            (T, V) the number of each picture, -1 where there is none; (T, V, 17, 3) joints in
-            pixels of the whole picture; (T, V, 17, C) their context, and that of the mirrored
-            picture's joints, which is only filled in where both are wanted.
         """
         scene = boarded.scene
         random = np.random.default_rng([scene.seed, int(mirror)])
@@ -136,8 +137,9 @@ class FeaturePass:
         keypoints = np.zeros((instants, views, JOINT_COUNT, 3), np.float32)
         shape = (instants, views, JOINT_COUNT, self._finder.context_channels)
         context, mirrored_context = np.zeros(shape, np.float16), np.zeros(shape, np.float16)
-        lag = int(random.integers(1, _MOST_LAG + 1))
-        tracks = [_Track() for _ in range(views)]
+        crop = np.zeros((instants, views), np.float32)
+        lag = int(random.integers(1, MOST_LAG + 1))
+        tracks = [SceneTrack() for _ in range(views)]
         boxes, regions = boarded.boxes, scene.regions
         if mirror:
             boxes, regions = _flipped(boxes, width), _flipped(regions, width)
@@ -149,8 +151,8 @@ class FeaturePass:
                 looked: list[tuple[int, Floats]] = []
                 for view in waiting:
                     track, true_box = tracks[view], boxes[pictures[view]]
-                    if view not in started and _needs_start(track, true_box):
-                        _start(track, true_box, random)
+                    if view not in started and track.needs_start(true_box):
+                        track.start(true_box, random)
                         started.add(view)
                     if track.boxes:
                         looked.append((view, track.boxes[0]))
@@ -159,15 +161,16 @@ class FeaturePass:
                     looked, shown, {v: regions[n] for v, n in pictures.items()}, both
                 )
                 for (view, _), (answer, turned) in zip(looked, answers, strict=True):
-                    if _follow(tracks[view], answer, lag, height, width):
+                    if tracks[view].follow(answer, lag, height, width):
                         keypoints[instant, view] = without_guesses(answer).keypoints
                         assert answer.context is not None
                         context[instant, view] = answer.context
+                        crop[instant, view] = self._finder.crop_height(answer.box)
                         if turned is not None:
                             mirrored_context[instant, view] = turned
                     elif view not in started:
                         waiting.append(view)
-        return place, keypoints, context, mirrored_context
+        return _Found(place, keypoints, context, mirrored_context, crop)
 
     def _find(
         self,
@@ -203,12 +206,12 @@ class FeaturePass:
     def _scene(
         self,
         boarded: BoardedScene,
-        place: npt.NDArray[np.intp],
+        found: _Found,
         keypoints: Floats,
         context: _Context,
         mirror: bool,
     ) -> FeatureScene:
-        scene = boarded.scene
+        scene, place = boarded.scene, found.place
         width, height = (int(size) for size in scene.picture_size)
         there = place >= 0
         keypoints = to_half_widths(keypoints, width, height)
@@ -234,6 +237,7 @@ class FeaturePass:
         sparse = FeatureScene(
             keypoints=keypoints,
             context=context,
+            crop=found.crop * np.float32(2 / width),
             offset_s=offset,
             truth=truth,
             visibility=visibility,
@@ -262,37 +266,3 @@ def _width(box: Floats) -> float:
 def _flipped(boxes: Floats, width: int) -> Floats:
     """Boxes (N, 4) in the mirrored picture."""
     return np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), 1)
-
-
-def _needs_start(track: _Track, true_box: Floats) -> bool:
-    """Whether the detector would be asked, and its answer taken."""
-    if not track.boxes:
-        return True
-    if track.since_check < _CHECK_EVERY or not np.isfinite(true_box).all():
-        return False
-    track.since_check = 0
-    return overlap(track.boxes[-1], true_box) < _SAME_PERSON
-
-
-def _start(track: _Track, true_box: Floats, random: np.random.Generator) -> None:
-    """Begins where a detector finds the person; nowhere if nothing of them is to be seen."""
-    track.boxes.clear()
-    track.since_check = 0
-    size = np.tile(true_box[2:] - true_box[:2], 2)
-    if np.isfinite(true_box).all() and size.min() > 2:
-        jitter = random.normal(0.0, _DETECTOR_SIGMA, 4) * size
-        track.boxes.append((true_box + jitter).astype(np.float32))
-
-
-def _follow(track: _Track, answer: View2D, lag: int, height: int, width: int) -> bool:
-    """Moves the track to where the joints are; false, and lost, where there is no person."""
-    box = box_of_joints(answer.keypoints)
-    sure = float(answer.keypoints[:, 2].mean()) >= _LEAST_CONFIDENCE
-    if box is None or not sure or not is_plausible(box, height, width):
-        track.boxes.clear()
-        return False
-    track.boxes.append(box)
-    while len(track.boxes) > lag:
-        track.boxes.popleft()
-    track.since_check += 1
-    return True

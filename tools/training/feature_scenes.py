@@ -22,7 +22,7 @@ from engines.skeleton import JOINT_COUNT
 Floats = npt.NDArray[np.float32]
 
 FORMAT: Final = "dsvt-feature-scene"
-VERSION: Final = 3
+VERSION: Final = 4
 RATE_HZ: Final = 30.0
 SPLITS: Final = ("train", "validation", "test")
 
@@ -34,8 +34,10 @@ class FeatureScene:
     Attributes:
         keypoints: (T, V, 17, 3) float32 joints found: x, y in half-widths of the picture
             (``app.tracks.to_half_widths``) and confidence; all 0 where nobody was found.
-        context: (T, V, 17, C) float16 image features at the joints found, and the joints'
-            rivals (``engines.front_ends.yolo_cpn.rivals``).
+        context: (T, V, 17, C) float16 what the pose network tells of the joints found
+            (``engines.networks.joint_context``), and the joints' rivals
+            (``engines.front_ends.yolo_cpn.rivals``).
+        crop: (T, V) float32 height of the crop that was looked at, half-widths; 0 where none was.
         offset_s: (T, V) float32 by how much the picture was taken after its instant; NaN where
             there was no picture.
         truth: (T, V, 17, 2) float32 true joints in the picture, half-widths; NaN without picture.
@@ -49,6 +51,7 @@ class FeatureScene:
 
     keypoints: Floats
     context: npt.NDArray[np.float16]
+    crop: Floats
     offset_s: Floats
     truth: Floats
     visibility: npt.NDArray[np.uint8]
@@ -173,13 +176,14 @@ def _consistent(arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
     shapes = {
         "keypoints": (instants, views, JOINT_COUNT, 3),
         "context": (instants, views, JOINT_COUNT, context.shape[3]),
+        "crop": (instants, views),
         "offset_s": (instants, views),
         "truth": (instants, views, JOINT_COUNT, 2),
         "visibility": (instants, views, JOINT_COUNT),
         "joints_m": (instants, JOINT_COUNT, 3),
         "rotation": (views, 3, 3),
     }
-    finite = ("keypoints", "context", "joints_m", "rotation")
+    finite = ("keypoints", "context", "crop", "joints_m", "rotation")
     return all(arrays[name].shape == shape for name, shape in shapes.items()) and all(
         bool(np.isfinite(arrays[name]).all()) for name in finite
     )

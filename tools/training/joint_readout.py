@@ -1,106 +1,117 @@
-"""What the image context is to know about joints: how far each is from the pelvis, and if seen.
-
-Heat alone gives the finest level of the pyramid no reason to hold more than places. Beside the
-heatmaps a linear readout of that level, at each joint, is trained to answer depth and visibility;
-it ships with nothing, but what it reads the lifter then finds in its image stream.
-"""
+"""Teaches the light CPN what it tells of joints beside their places (``joint_context``)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from engines.networks.cpn import JOINTS
-from engines.networks.light_cpn import LightCpn
+from engines.networks.joint_context import (
+    DEPTH,
+    DOUBT,
+    JOINT_CHANNELS,
+    NEIGHBOURS,
+    SEEN,
+    TOWARDS,
+    TOWARDS_UNIT,
+)
 from tools.studio.shards import OUTSIDE, VISIBLE
+
+_FARTHEST: Final = 15.0
+"""Neighbours farther than so many tenths of the crop's height are beyond what can be told."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadoutConfig:
-    """What the readout's errors cost.
+    """What errors of the context cost.
 
     Attributes:
-        weight: Cost of it all; 0 leaves the context to the heatmaps.
-        depth: Cost of a depth that is wrong by a body height, beside that of one nat.
-        scatter: Standard deviation of where it is read, in cells of the finest level: live, the
-            context is read where a joint was found, not where it is.
+        depth: Cost of a depth that is wrong by a body height.
+        doubt: Cost of a nat of surprise by the depth's error.
+        seen: Cost of a nat of surprise by whether a joint is seen.
+        towards: Cost of a neighbour that is wrong by a tenth of the crop's height.
+        scatter: Standard deviation of where it is read, in hundredths of the crop's height: live,
+            it is read where a joint was found, not where it is.
+        far_share: Share of joints read much farther off, as where another peak was the highest.
+        far: How many times farther.
     """
 
-    weight: float = 0.15
-    depth: float = 6.0
-    scatter: float = 0.7
+    depth: float = 3.0
+    doubt: float = 0.05
+    seen: float = 0.1
+    towards: float = 0.2
+    scatter: float = 1.2
+    far_share: float = 0.12
+    far: float = 6.0
 
 
-class PoseStudent(nn.Module):
-    """A light CPN and the readout that is trained beside it.
+def read_told(features: Tensor, places: Tensor, height: int) -> Tensor:
+    """What the context tells of each joint.
 
     Args:
-        inner: The network that ships.
+        features: (B, 17 · ``JOINT_CHANNELS``, h, w).
+        places: (B, 17, 2) x, y in pixels of the crop.
+        height: Of the crop in pixels.
+
+    Returns:
+        (B, 17, ``JOINT_CHANNELS``).
     """
-
-    def __init__(self, inner: LightCpn) -> None:
-        super().__init__()
-        self.inner = inner
-        channels = inner.config.pyramid
-        # Two answers for each joint: depth in body heights, log odds of being seen.
-        self.matrix = nn.Parameter(torch.randn(JOINTS, channels, 2) * channels**-0.5)
-        self.bias = nn.Parameter(torch.zeros(JOINTS, 2))
-
-    def read(self, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Depth and visibility as the features tell them.
-
-        Args:
-            features: (B, channels, h, w) finest level.
-            cells: (B, 17, 2) x, y of each joint; a cell's centre is at + 0.5.
-
-        Returns:
-            (B, 17) depth behind the pelvis in body heights, (B, 17) log odds of being seen.
-        """
-        rows, columns = features.shape[2:]
-        size = torch.tensor((columns, rows), device=cells.device, dtype=torch.float32)
-        grid = (2 * cells / size - 1)[:, :, None]
-        sampled = functional.grid_sample(
-            features.float(), grid, padding_mode="border", align_corners=False
-        )
-        answers = torch.einsum("bcj,jco->bjo", sampled[..., 0], self.matrix) + self.bias
-        return answers[..., 0], answers[..., 1]
+    batch, _, rows, columns = features.shape
+    size = torch.tensor((columns, rows), device=places.device) * (height / rows)
+    grid = (2 * places / size - 1).reshape(batch * JOINTS, 1, 1, 2)
+    own = features.float().reshape(batch * JOINTS, JOINT_CHANNELS, rows, columns)
+    read = functional.grid_sample(own, grid, padding_mode="border", align_corners=False)
+    return read.reshape(batch, JOINTS, JOINT_CHANNELS)
 
 
 def readout_loss(
-    student: PoseStudent,
     features: Tensor,
     joints: Tensor,
     depths: Tensor,
     visibility: Tensor,
     height: int,
     config: ReadoutConfig,
-) -> tuple[Tensor, Tensor]:
-    """The readout's loss on a batch.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of what a batch's context tells.
 
     Args:
-        student: The network and its readout.
-        features: (B, channels, h, w) finest level.
+        features: (B, 17 · ``JOINT_CHANNELS``, h, w).
         joints: (B, 17, 2) in pixels of the crop.
-        depths: (B, 17) behind the pelvis along the camera's axis, in body heights.
+        depths: (B, 17) behind the pelvis along the ray to it, in body heights.
         visibility: (B, 17) as in ``tools.studio.shards``.
         height: Of the crop in pixels.
         config: What errors cost.
 
     Returns:
-        The loss, and the mean error of the depth in body heights, without gradient.
+        The loss; without gradient, the mean error of the depth in body heights, and of the
+        neighbours' places in hundredths of the crop's height.
     """
-    cells = joints * (features.shape[2] / height)
-    cells = cells + config.scatter * torch.randn_like(cells)
-    depth, seen = student.read(features, cells)
+    sigma = torch.full(joints.shape[:2], config.scatter * 0.01 * height, device=joints.device)
+    far = torch.rand_like(sigma) < config.far_share
+    sigma = torch.where(far, config.far * sigma, sigma)
+    places = joints + sigma[..., None] * torch.randn_like(joints)
+    told = read_told(features, places, height)
     inside = (visibility != OUTSIDE).float()
     count = inside.sum().clamp(min=1)
-    far = functional.smooth_l1_loss(depth, depths, reduction="none", beta=0.05)
-    told = functional.binary_cross_entropy_with_logits(
-        seen, (visibility == VISIBLE).float(), reduction="none"
+
+    off = (told[..., DEPTH] - depths).abs()
+    doubt = told[..., DOUBT]
+    surprise = off.detach() * (-doubt).exp() + doubt
+    seen = functional.binary_cross_entropy_with_logits(
+        told[..., SEEN], (visibility == VISIBLE).float(), reduction="none"
     )
-    loss = config.weight * (inside * (config.depth * far + told)).sum() / count
-    error = (inside * (depth.detach() - depths).abs()).sum() / count
-    return loss, error
+    around = joints[:, torch.tensor(NEIGHBOURS, device=joints.device)] - places[:, :, None]
+    around = (around / (TOWARDS_UNIT * height)).flatten(2)
+    known = inside[..., None] * (around.abs() < _FARTHEST)
+    astray = known * (told[..., TOWARDS] - around).abs()
+    each = config.depth * off + config.doubt * surprise + config.seen * seen
+    loss = (inside * each).sum() / count
+    towards = astray.sum() / known.sum().clamp(min=1)
+    return loss + 4 * config.towards * towards, {
+        "depth": ((inside * off).sum() / count).detach(),
+        "towards": 10 * towards.detach(),
+    }

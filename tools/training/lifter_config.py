@@ -35,11 +35,11 @@ class RenderedConfig:
     view_weights: tuple[float, ...] = (0.12, 0.2, 0.22, 0.34, 0.08, 0.04)
     errors: RenderedErrors = field(default_factory=RenderedErrors)
     lent: float = 0.5
-    lent_masked: float = 0.5
+    lent_masked: float = 0.3
     varied: float = 0.8
     turn_deg: float = 10.0
     zoom: float = 0.1
-    context_noise: float = 0.8
+    context_noise: float = 0.25
     masked_windows: float = 0.25
     masked_views: float = 0.1
     sigma_weight: float = 0.002

@@ -81,7 +81,7 @@ class LifterTask:
         self.lender: ErrorLender | None = None
         if self.rendered is not None:
             self.context_mean, self.context_deviation = self.rendered.feature_statistics()
-            self.lender = ErrorLender(self.rendered, config.rendered.errors, self.context_mean)
+            self.lender = ErrorLender(self.rendered, config.rendered.errors)
         held_back_scenes = self._load_rendered(features, "validation", device)
         self.rendered_validation = (
             None

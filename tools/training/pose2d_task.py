@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from engines.front_ends.yolo_cpn.host_operations import decode
 from engines.front_ends.yolo_cpn.operations import CPN_MEAN
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
-from tools.training.joint_readout import PoseStudent, ReadoutConfig, readout_loss
+from tools.training.joint_readout import ReadoutConfig, readout_loss
 from tools.training.loop_config import LoopConfig
 from tools.training.pose2d_loss import HeatConfig, heat_loss
 from tools.training.pose2d_metrics import KeypointScore, score_keypoints
@@ -41,7 +41,7 @@ class Pose2dTaskConfig:
             faster on small ones first.
         batch: Crops of a batch (of each process).
         heat: Shape of the heatmaps and cost of errors.
-        readout: What the context is to tell, and the cost of its errors.
+        readout: What errors of the image context cost.
         variety: How crops are varied.
         validation_crops: Crops of the validation set.
         workers: Processes that make crops ahead; 0 on a CPU, some 12 for a GPU.
@@ -95,9 +95,8 @@ class Pose2dTask:
         for head in (network.heatmaps, *network.predict):
             # Heat is rare: a network that begins without any need not unlearn it first.
             nn.init.normal_(cast(nn.Conv2d, cast(nn.Sequential, head)[-1]).weight, std=0.002)
-        student = PoseStudent(network)
-        student.inner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return student
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
 
     def advance(self, progress: float) -> None:
         """Goes on to the stage that the spent share of the budget asks for."""
@@ -114,19 +113,16 @@ class Pose2dTask:
         visibility = batch.visibility.to(self._device, non_blocking=True)
         images = as_images(batch.picture.to(self._device, non_blocking=True))
         height = images.shape[2]
-        student = cast(PoseStudent, network)
-        maps = student.inner.training_outputs(images)
+        maps = cast(LightCpn, network).training_outputs(images)
         heat, parts = heat_loss(maps.coarse, maps.final, joints, visibility, height, config.heat)
         depths = batch.depths.to(self._device, non_blocking=True)
-        told, off = readout_loss(
-            student, maps.features, joints, depths, visibility, height, config.readout
-        )
+        told, off = readout_loss(maps.features, joints, depths, visibility, height, config.readout)
         loss = heat + told
-        return loss, {**parts, "loss": loss.detach(), "depth": off}
+        return loss, {**parts, **off, "loss": loss.detach()}
 
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Joints found, in per cent, and the mean error, on people never trained on."""
-        result = measure(cast(PoseStudent, network).inner, self.validation, self._device)
+        result = measure(cast(LightCpn, network), self.validation, self._device)
         return {
             "visible": result.visible,
             "limbs": result.visible_limbs,

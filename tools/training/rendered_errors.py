@@ -24,6 +24,7 @@ from tools.training.keypoint_errors import (
 )
 from tools.training.rendered_windows import RenderedBatch
 from tools.training.rigs import normal, uniform
+from tools.training.told_context import turned_told
 from tools.training.window_reading import Pictures
 
 
@@ -91,8 +92,8 @@ def turn_views(
 ) -> RenderedBatch:
     """Turns each view about its axis and enlarges it, which is exact for a pinhole camera.
 
-    Rivals (``engines.front_ends.yolo_cpn.rivals``) are turned along; in crop heights they stay as
-    far away. The other features can't be.
+    Rivals (``engines.front_ends.yolo_cpn.rivals``) and neighbours are turned along; in crop heights
+    they stay as far away.
 
     Args:
         batch: Windows; the last channels of the context are rivals.
@@ -114,6 +115,7 @@ def turn_views(
     rivals = told.reshape(*told.shape[:-1], RIVALS, 3)
     away = torch.einsum("bvij,bfvkrj->bfvkri", turn, rivals[..., :2])
     told = torch.cat((away, rivals[..., 2:]), -1).flatten(-2)
+    features = turned_told(features, turn[:, None, :, None])
     return replace(
         batch,
         keypoints=torch.cat((xy, batch.keypoints[..., 2:]), -1),

@@ -13,6 +13,12 @@ from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
 from tools.training import fitted_cameras
 from tools.training.feature_scenes import FeatureScene
 from tools.training.mocap import bone_length_sum
+from tools.training.told_context import (
+    BODY_UNITS_PER_HEIGHT,
+    depth_along_ray,
+    focal_of,
+    units_of,
+)
 from tools.training.window_reading import LEAD, PERIOD_S, Pictures, read_windows
 
 
@@ -80,6 +86,7 @@ class WindowBank:
 
         self.keypoints = rowwise("keypoints")
         self.context = rowwise("context")
+        self.crop = rowwise("crop")
         self.offset_s = rowwise("offset_s")
         self.truth = rowwise("truth")
         self.visibility = rowwise("visibility")
@@ -140,7 +147,7 @@ class WindowBank:
         kept = there[..., None] & (keypoints[..., 2] > 0).any(-1)
         nominal = (steps * PERIOD_S)[:, None]
         times = nominal + torch.where(kept, self.offset_s[rows], 0.0)
-        return Pictures(keypoints, self.context[rows].float(), times, kept)
+        return Pictures(keypoints, self.context[rows].float(), self.crop[rows], times, kept)
 
     def batch(
         self, windows: Windows, pictures: Pictures, people: Tensor | None = None
@@ -159,7 +166,7 @@ class WindowBank:
             world = self._world(windows, instant)
         else:
             world = people[:, LEAD:]
-            unit = BODY_UNIT_BONE_LENGTH / bone_length_sum(world).mean(1)
+            unit = units_of(world)
         return RenderedBatch(
             keypoints=keypoints,
             view_mask=torch.ones(windows.views.shape, device=self.device),
@@ -188,6 +195,24 @@ class WindowBank:
         around = people - self.origin[windows.scene][:, None, None]
         points = torch.einsum("bvij,bnkj->bnvki", self.rotation[cameras], around)
         return fitted_cameras.project(self.fitted[cameras][:, None, :, None], points)
+
+    def depths(self, windows: Windows, people: Tensor) -> Tensor:
+        """How far joints are behind the pelvis along the windows' cameras' rays to it.
+
+        Args:
+            windows: Which.
+            people: (B, N, 17, 3) in the world, metres.
+
+        Returns:
+            (B, N, V, 17) body heights.
+        """
+        cameras = self._cameras(windows)
+        root = people[:, :, :1]
+        relative = torch.einsum("bvij,bnkj->bnvki", self.rotation[cameras], people - root)
+        pelvis = self.seen(windows, root)[..., 0, :]
+        focal = focal_of(self.fitted[cameras])[:, None].expand(pelvis.shape[:-1])
+        heights = units_of(people)[:, None, None, None] / BODY_UNITS_PER_HEIGHT
+        return depth_along_ray(relative, pelvis, focal) * heights
 
     def truth_of(self, windows: Windows) -> Tensor:
         """(B, E, V, 17, 2) true joints in the pictures of windows; NaN where there is none."""

@@ -32,7 +32,8 @@ class ScenePerson:
         visibility: (17,) as in ``tools.studio.shards``.
         box: (4,) x0, y0, x1, y1 of the visible pixels.
         stature: pixels that the body height takes at the person's distance.
-        depths: (17,) how far behind the pelvis along the camera's axis, in body heights.
+        depths: (17,) how far behind the pelvis along the camera's ray to it, in body heights: what
+            a crop can show, which does not say where in the picture it was cut out.
     """
 
     joints: Floats
@@ -58,8 +59,9 @@ def person_of(scene: Scene, index: int) -> ScenePerson:
     height, width = stored_size(scene)
     camera = scene.view[index]
     body = scene.joints_m[scene.instant[index]]
-    depths = body @ scene.camera_R[camera, 2] + scene.camera_t[camera, 2]
-    depth = float(depths[0])
+    seen = body @ scene.camera_R[camera].T + scene.camera_t[camera]
+    depth = float(seen[0, 2])
+    ray = seen[0] / max(float(np.linalg.norm(seen[0])), 1e-6)
     focal = float(scene.camera_K[camera, 1, 1])
     box = scene.to_stored(scene.boxes[index, 0].reshape(2, 2), index)
     joints = scene.to_stored(scene.joints_px[index, 0], index)
@@ -69,7 +71,7 @@ def person_of(scene: Scene, index: int) -> ScenePerson:
         visibility=scene.visibility[index, 0],
         box=box.clip(0, (width, height)).reshape(4).astype(np.float32),
         stature=enlarged * focal * scene.stature_m / max(depth, 0.1),
-        depths=((depths - depth) / scene.stature_m).astype(np.float32),
+        depths=((seen - seen[0]) @ ray / scene.stature_m).astype(np.float32),
     )
 
 

@@ -213,9 +213,8 @@ def _foreign(path: Path) -> UserError:
 
 
 def _inner(average: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The network that ships, without what was trained beside it."""
-    start = "inner."
-    return {name[len(start) :]: v for name, v in average.items() if name.startswith(start)}
+    """The network proper: detectors train as engines see them, pose networks by themselves."""
+    return {name.removeprefix("inner."): value for name, value in average.items()}
 
 
 def _ship(

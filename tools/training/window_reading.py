@@ -31,13 +31,15 @@ class Pictures:
 
     Attributes:
         keypoints: (B, E, V, 17, 3) joints found, half-widths and confidence.
-        context: (B, E, V, 17, C) image features at the joints.
+        context: (B, E, V, 17, C) what is told of the joints.
+        crop: (B, E, V) height of the crop that was looked at, half-widths.
         times_s: (B, E, V) of the pictures after the first instant's; anything where there is none.
         kept: (B, E, V) bool, whether there is a picture in which somebody was found.
     """
 
     keypoints: Tensor
     context: Tensor
+    crop: Tensor
     times_s: Tensor
     kept: Tensor
 

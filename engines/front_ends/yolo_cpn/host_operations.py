@@ -20,6 +20,7 @@ from engines.front_ends.yolo_cpn.operations import (
     TOP,
     Blur,
     Decoding,
+    FeatureLayout,
     Floats,
     HeatReading,
     Patch,
@@ -81,23 +82,26 @@ class HostOperations:
         rivals[..., :2] = (rivals[..., :2] + 0.5) * stride
         return PoseAnswer((places + 0.5) * stride, confidence, rivals, outputs["features"], kept)
 
-    def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
+    def sample(self, features: object, places: Floats, layout: FeatureLayout) -> Floats:
         """Bilinear samples of the features; see ``Operations.sample``."""
-        features = cast(Floats, answer.features)
-        rows, columns = features.shape[2:]
-        x = np.clip(places[..., 0] * (columns / width) - 0.5, 0, columns - 1)
-        y = np.clip(places[..., 1] * (rows / height) - 0.5, 0, rows - 1)
+        maps = cast(Floats, features)
+        rows, columns = maps.shape[2:]
+        joints = places.shape[1]
+        owners = joints if layout.by_joint else 1
+        maps = maps.reshape(len(maps), owners, -1, rows, columns)
+        owner = np.arange(joints) if layout.by_joint else np.zeros(joints, np.intp)
+        x = np.clip(places[..., 0] * (columns / layout.width) - 0.5, 0, columns - 1)
+        y = np.clip(places[..., 1] * (rows / layout.height) - 0.5, 0, rows - 1)
         left, top = np.floor(x).astype(int), np.floor(y).astype(int)
         right, bottom = np.minimum(left + 1, columns - 1), np.minimum(top + 1, rows - 1)
         across, down = (x - left)[..., None], (y - top)[..., None]
-        batch = np.arange(len(features))[:, None]
-        upper = (
-            features[batch, :, top, left] * (1 - across) + features[batch, :, top, right] * across
-        )
-        lower = (
-            features[batch, :, bottom, left] * (1 - across)
-            + features[batch, :, bottom, right] * across
-        )
+        crop = np.arange(len(maps))[:, None]
+
+        def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+            return maps[crop, owner, :, row, column]
+
+        upper = at(top, left) * (1 - across) + at(top, right) * across
+        lower = at(bottom, left) * (1 - across) + at(bottom, right) * across
         return np.asarray(upper * (1 - down) + lower * down, np.float32)
 
     def pool(self, answer: PoseAnswer) -> Floats:

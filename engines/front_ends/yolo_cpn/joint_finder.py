@@ -13,6 +13,7 @@ from engines.backends.base import DescribedBackend
 from engines.front_ends.base import View2D
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
 from engines.front_ends.yolo_cpn.operations import (
+    FeatureLayout,
     Floats,
     HeatReading,
     Operations,
@@ -21,6 +22,7 @@ from engines.front_ends.yolo_cpn.operations import (
 )
 from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
+from engines.networks.joint_context import mirrored_told
 from engines.skeleton import MIRROR
 
 ContextKind = Literal["sampled", "pooled", "none"]
@@ -71,13 +73,20 @@ class JointFinder:
         self._facts = pose_facts(backend)
         self._reading = self._facts.reading(flip_test, rivals=context == "sampled")
         self._height, self._width = input_size(backend)
+        self._layout = FeatureLayout(self._height, self._width, self._facts.by_joint)
 
     @property
     def context_channels(self) -> int:
         """C of the context; 0 where there is none."""
         if self._context == "none":
             return 0
-        return self._facts.channels + (RIVAL_CHANNELS if self._context == "sampled" else 0)
+        if self._context == "pooled":
+            return self._facts.channels
+        return self._facts.joint_channels + RIVAL_CHANNELS
+
+    def crop_height(self, box: Floats) -> float:
+        """Height of the region that is looked at for a box (4,), in the same pixels."""
+        return crop_region(box, self._height, self._width).height
 
     @property
     def context_source(self) -> str:
@@ -115,8 +124,7 @@ class JointFinder:
             note: told how many seconds each stage took.
 
         Returns:
-            For each person the answer, and (17, C) context; a joint's is that of the one which
-            the mirrored picture shows in its place.
+            For each person the answer, and (17, C) context, by the joints of the mirrored person.
 
         Raises:
             ValueError: only the crops as they are are looked at, or there is no sampled context.
@@ -140,11 +148,7 @@ class JointFinder:
         joints, rivals = self._facts.found(answer)
         middle = perf_counter()
         note("pose", middle - start)
-        context = self._read_context(answer, joints, rivals)
-        other = None
-        if answer.mirrored is not None:
-            turned = replace(answer, features=answer.mirrored)
-            other = self._read_context(turned, self._mirrored(joints), self._mirrored(rivals))
+        context, other = self._read_context(answer, joints, rivals)
         note("context", perf_counter() - middle)
         views: list[tuple[View2D, Floats | None]] = []
         for index, patch in enumerate(patches):
@@ -161,12 +165,31 @@ class JointFinder:
         turned[..., 0] = self._width - turned[..., 0]
         return turned
 
-    def _read_context(self, answer: PoseAnswer, joints: Floats, rivals: Floats) -> Floats | None:
+    def _read_context(
+        self, answer: PoseAnswer, joints: Floats, rivals: Floats
+    ) -> tuple[Floats | None, Floats | None]:
+        """The context (B, 17, C), and that of the mirrored person where it was looked at."""
         if self._context == "none":
-            return None
-        if self._context == "sampled":
-            places = np.ascontiguousarray(joints[..., :2])
-            sampled = self._operations.sample(answer, places, self._height, self._width)
-            return np.concatenate((sampled, rival_features(places, rivals, self._height)), 2)
-        pooled = self._operations.pool(answer)[:, None]
-        return np.repeat(pooled, joints.shape[1], axis=1)
+            return None, None
+        if self._context == "pooled":
+            pooled = self._operations.pool(answer)[:, None]
+            return np.repeat(pooled, joints.shape[1], axis=1), None
+        told = self._sampled(answer.features, joints)
+        own_rivals = rival_features(joints[..., :2], rivals, self._height)
+        if answer.mirrored is None:
+            return np.concatenate((told, own_rivals), 2), None
+        there, rivals = self._mirrored(joints), self._mirrored(rivals)
+        turned = self._sampled(answer.mirrored, there)
+        if self._facts.by_joint:
+            # Both tell the same of the same joints; their mean errs less.
+            told = np.float32(0.5) * (told + mirrored_told(turned))
+            turned = mirrored_told(told)
+        turned_rivals = rival_features(there[..., :2], rivals, self._height)
+        return (
+            np.concatenate((told, own_rivals), 2),
+            np.concatenate((turned, turned_rivals), 2),
+        )
+
+    def _sampled(self, features: object, joints: Floats) -> Floats:
+        places = np.ascontiguousarray(joints[..., :2])
+        return self._operations.sample(features, places, self._layout)

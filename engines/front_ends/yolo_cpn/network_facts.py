@@ -10,8 +10,9 @@ import numpy as np
 from engines.backends.base import DescribedBackend
 from engines.errors import UserError
 from engines.front_ends.yolo_cpn.operations import Decoding, Floats, HeatReading, PoseAnswer
+from engines.networks.joint_context import BY_JOINT
 from engines.pose_conversion import COCO_MIRROR, coco_rivals_to_h36m, coco_to_h36m
-from engines.skeleton import MIRROR
+from engines.skeleton import JOINT_COUNT, MIRROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class PoseFacts:
         peak: heat of full certainty.
         decoding: how its heatmaps are read.
         channels: of its features.
+        by_joint: whether each joint has features of its own (``engines.networks.joint_context``).
         weights: what identifies its weights (``engines.shipping.weights_digest``), or empty.
         light: it costs so little that it may look twice.
     """
@@ -31,8 +33,14 @@ class PoseFacts:
     peak: float
     decoding: Decoding
     channels: int
+    by_joint: bool
     weights: str
     light: bool
+
+    @property
+    def joint_channels(self) -> int:
+        """Of the features read at one joint."""
+        return self.channels // JOINT_COUNT if self.by_joint else self.channels
 
     def reading(self, flip_test: bool | None, rivals: bool = False) -> HeatReading:
         """How its heatmaps are read.
@@ -43,7 +51,14 @@ class PoseFacts:
         """
         flip = self.light if flip_test is None else flip_test
         partners = COCO_MIRROR if self.coco else MIRROR
-        return HeatReading(self.decoding, self.peak, partners if flip else None, rivals)
+        return HeatReading(
+            self.decoding,
+            self.peak,
+            partners if flip else None,
+            rivals,
+            # What it tells of joints is told by the mirrored crop, too.
+            both=flip and self.by_joint,
+        )
 
     def found(self, answer: PoseAnswer) -> tuple[Floats, Floats]:
         """What was found, as H36M-17.
@@ -101,13 +116,15 @@ def pose_facts(backend: DescribedBackend) -> PoseFacts:
             "the pose network's file does not say which joints it finds: "
             "export it with python -m tools.build_engines"
         )
-    channels = {spec.name: spec.shape for spec in backend.outputs}["features"][1]
+    channels = cast(int, {spec.name: spec.shape for spec in backend.outputs}["features"][1])
+    by_joint = backend.metadata.get("dsvt.features") == BY_JOINT
     decoding: Decoding = "cpn" if joints == "coco17" else "log_parabola"
     return PoseFacts(
         coco=joints == "coco17",
         peak=peak,
         decoding=decoding,
-        channels=cast(int, channels),
+        channels=channels,
+        by_joint=by_joint,
         weights=backend.metadata.get("dsvt.weights", ""),
         light=backend.metadata.get("dsvt.network") == "light_cpn",
     )

@@ -82,6 +82,21 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureLayout:
+    """How features belong to a crop and its joints.
+
+    Attributes:
+        height: of the crop in pixels.
+        width: of the crop in pixels.
+        by_joint: whether each joint has features of its own (``engines.networks.joint_context``).
+    """
+
+    height: int
+    width: int
+    by_joint: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HeatReading:
     """How a pose network's heatmaps are made and read.
 
@@ -144,14 +159,13 @@ class Operations(Protocol):
         """Runs a pose network on patches and reads its heatmaps."""
         ...
 
-    def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
+    def sample(self, features: object, places: Floats, layout: FeatureLayout) -> Floats:
         """Image features at places.
 
         Args:
-            answer: of ``find_joints``.
+            features: of a ``PoseAnswer``.
             places: (B, 17, 2) x, y in pixels of the crop.
-            height: of the crop.
-            width: of the crop.
+            layout: how the features belong to the crop and its joints.
 
         Returns:
             (B, 17, C).

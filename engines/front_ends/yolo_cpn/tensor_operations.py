@@ -21,6 +21,7 @@ from engines.front_ends.yolo_cpn.operations import (
     CPN_MEAN,
     LETTERBOX_FILL,
     TOP,
+    FeatureLayout,
     Floats,
     HeatReading,
     Patch,
@@ -88,23 +89,30 @@ class TensorOperations:
         places, confidence = down[:, :, 0, :2], down[:, :, 0, 2]
         return PoseAnswer(places, confidence, down[:, :, 1:], outputs["features"], kept)
 
-    def sample(self, answer: PoseAnswer, places: Floats, height: int, width: int) -> Floats:
+    def sample(self, features: object, places: Floats, layout: FeatureLayout) -> Floats:
         """Bilinear samples of the features; see ``Operations.sample``."""
-        grid = torch.from_numpy(places).to(self._device)
-        return self.sample_here(answer, grid, height, width).cpu().numpy()
+        there = torch.from_numpy(places).to(self._device)
+        return self.sample_here(features, there, layout).cpu().numpy()
 
     def pool(self, answer: PoseAnswer) -> Floats:
         """The mean of the features over each crop."""
         return self.pool_here(answer).cpu().numpy()
 
     @torch.inference_mode()
-    def sample_here(self, answer: PoseAnswer, places: Tensor, height: int, width: int) -> Tensor:
+    def sample_here(self, features: object, places: Tensor, layout: FeatureLayout) -> Tensor:
         """The same as ``sample``, from and to tensors on the device."""
-        grid = torch.stack((places[..., 0] / width, places[..., 1] / height), -1) * 2 - 1
-        sampled = functional.grid_sample(
-            cast(Tensor, answer.features), grid[:, None], padding_mode="border", align_corners=False
+        maps = cast(Tensor, features)
+        crops, joints = places.shape[:2]
+        grid = (
+            torch.stack((places[..., 0] / layout.width, places[..., 1] / layout.height), -1) * 2 - 1
         )
-        return sampled[:, :, 0].transpose(1, 2)
+        if layout.by_joint:
+            maps = maps.reshape(crops * joints, -1, *maps.shape[2:])
+            grid = grid.reshape(crops * joints, 1, 2)
+        sampled = functional.grid_sample(
+            maps, grid[:, None], padding_mode="border", align_corners=False
+        )
+        return sampled[:, :, 0].transpose(1, 2).reshape(crops, joints, -1)
 
     @torch.inference_mode()
     def pool_here(self, answer: PoseAnswer) -> Tensor:

@@ -1,0 +1,92 @@
+"""What the image context would tell of joints if the pose network never erred.
+
+The difference between this and what it did tell are its errors. They carry over to other poses of
+the same window, and are lent to motion capture, as those of the joints themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engines.networks.joint_context import (
+    DEPTH,
+    JOINT_CHANNELS,
+    NEIGHBOURS,
+    TOWARDS,
+    TOWARDS_UNIT,
+)
+from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
+from tools.training.mocap import bone_length_sum
+
+BODY_UNITS_PER_HEIGHT: Final = 1.81
+"""Of the studio's people (standard deviation 0.03): the lifter's unit is bones, the context's
+body heights."""
+
+_FARTHEST: Final = 20.0
+"""Tenths of the crop's height; beyond, as near the camera's own plane, nothing can be told."""
+
+_LEAST_FOCAL: Final = 0.3
+_NEAREST_FLAT: Final = 1e-3
+
+
+def told_truth(depth: Tensor, places: Tensor, found: Tensor, crop: Tensor, channels: int) -> Tensor:
+    """What the context would tell.
+
+    Args:
+        depth: (..., 17) of joints behind the pelvis along the ray to it, in body heights.
+        places: (..., 17, 2) where the joints truly are in the picture, half-widths.
+        found: (..., 17, 2) where they were found.
+        crop: (...) height of the crop, half-widths; where it is 0 nothing is told of neighbours.
+        channels: of the whole context.
+
+    Returns:
+        (..., 17, ``channels``); 0 in the channels that are not about where things are.
+    """
+    told = depth.new_zeros(*depth.shape, channels)
+    told[..., DEPTH] = depth
+    neighbours = torch.tensor(NEIGHBOURS, device=depth.device)
+    around = places[..., neighbours, :] - found[..., :, None, :]
+    unit = (TOWARDS_UNIT * crop)[..., None, None, None]
+    around = torch.where(unit > 0, around / unit.clamp(min=1e-6), 0.0)
+    told[..., TOWARDS] = around.flatten(-2).clamp(-_FARTHEST, _FARTHEST)
+    return told
+
+
+def depth_along_ray(relative: Tensor, pelvis: Tensor, focal: Tensor) -> Tensor:
+    """Depth of joints along the ray to the pelvis.
+
+    Args:
+        relative: (..., 17, 3) joints from the pelvis in the camera's axes.
+        pelvis: (..., 2) where the camera sees it, half-widths from the picture's middle.
+        focal: (...) in half-widths.
+
+    Returns:
+        (..., 17) in the unit of ``relative``.
+    """
+    across = pelvis / focal.clamp(min=_LEAST_FOCAL)[..., None]
+    ray = functional.normalize(torch.cat((across, torch.ones_like(across[..., :1])), -1), dim=-1)
+    return (relative * ray[..., None, :]).sum(-1)
+
+
+def focal_of(cameras: Tensor) -> Tensor:
+    """Focal length (...) of cameras (..., 4) of ``fitted_cameras``, in half-widths."""
+    enlargement, nearness = cameras[..., 0], cameras[..., 3]
+    return torch.where(
+        nearness > _NEAREST_FLAT, enlargement / nearness.clamp(min=_NEAREST_FLAT), 1e3
+    )
+
+
+def units_of(people: Tensor) -> Tensor:
+    """Body units a metre (B,) of people (B, N, 17, 3), metres."""
+    return BODY_UNIT_BONE_LENGTH / bone_length_sum(people).mean(1)
+
+
+def turned_told(told: Tensor, turn: Tensor) -> Tensor:
+    """The context (..., 17, C) of views turned about their axes by (..., 2, 2)."""
+    around = told[..., TOWARDS].reshape(*told.shape[:-1], -1, 2)
+    around = (turn[..., None, :, :] @ around[..., None])[..., 0].flatten(-2)
+    return torch.cat((told[..., : TOWARDS.start], around, told[..., JOINT_CHANNELS:]), -1)
