@@ -118,7 +118,7 @@ def test_trained_exported_and_measured(
     for key, value in network.inner.state_dict().items():
         if key.endswith("num_batches_tracked"):
             continue
-        trained = average[f"inner.{key}"]
+        trained = average[f"inner.{key}" if name == "detector" else key]
         stored = trained.half().float() if trained.dim() > 1 else trained
         assert torch.equal(value, stored), key
     images = torch.rand(2, *network.info.inputs[0].sized(2)[1:])
@@ -178,9 +178,9 @@ def test_a_new_run_starts_from_given_weights(
     best = tmp_path / "one" / "best.pt"
     code, text = invoke(*common, "--folder", tmp_path / "two", "--from", best)
     assert code == 0, text
-    start = torch.load(best, weights_only=True)["average"]["inner.fuse.0.0.weight"]
+    start = torch.load(best, weights_only=True)["average"]["fuse.0.0.weight"]
     after = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["network"]
-    assert torch.allclose(after["inner.fuse.0.0.weight"], start, atol=1e-5)
+    assert torch.allclose(after["fuse.0.0.weight"], start, atol=1e-5)
 
     out, two, other = tmp_path / "out", tmp_path / "two", tmp_path / "other.pt"
     first = torch.load(best, weights_only=True)["average"]
@@ -189,7 +189,7 @@ def test_a_new_run_starts_from_given_weights(
     assert code == 0, text
     name = "fuse.0.0.weight"
     second = torch.load(two / "checkpoint.pt", weights_only=True)["average"]
-    mean = (3 * first[f"inner.{name}"] + second[f"inner.{name}"]) / 2
+    mean = (3 * first[name] + second[name]) / 2
     written = load_network(out / "pose2d.safetensors").inner.state_dict()[name]
     assert torch.equal(written, mean.half().float())
     assert json.loads((out / "pose2d.json").read_text())["training"]["mean_with_start"]
