@@ -75,9 +75,9 @@ def test_the_steps_around_the_networks_agree_with_the_cpu() -> None:
         sure = answers[1].confidence > 0.5
         for answer, key in ((answers[0], "joint"), (answers[2], "host joint")):
             gaps[key] += np.abs(answer.places - answers[1].places).max(2)[sure].tolist()
-        size = FeatureLayout(height, width, by_joint=True)
+        layout = FeatureLayout(height, width, by_joint=True)
         sampled = [
-            operations.sample(answer.features, answers[1].places, size)
+            operations.sample(answer.features, answers[1].places, layout)
             for (operations, _), answer in zip(kinds, answers, strict=True)
         ]
         scale = float(np.abs(sampled[1]).max())

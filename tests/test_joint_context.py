@@ -30,9 +30,9 @@ def test_host_and_torch_read_the_same(seed: int, by_joint: bool) -> None:
     channels = 17 * JOINT_CHANNELS if by_joint else 5
     features = random.normal(size=(3, channels, HEIGHT // 8, WIDTH // 8)).astype(np.float32)
     places = random.uniform(-4, (WIDTH + 4, HEIGHT + 4), (3, 17, 2)).astype(np.float32)
-    size = FeatureLayout(HEIGHT, WIDTH, by_joint)
-    host = HostOperations().sample(features, places, size)
-    device = TensorOperations("cpu").sample(torch.from_numpy(features), places, size)
+    layout = FeatureLayout(HEIGHT, WIDTH, by_joint)
+    host = HostOperations().sample(features, places, layout)
+    device = TensorOperations("cpu").sample(torch.from_numpy(features), places, layout)
     assert host.shape == (3, 17, JOINT_CHANNELS if by_joint else 5)
     np.testing.assert_allclose(device, host, atol=1e-5)
 
@@ -42,11 +42,11 @@ def test_each_joint_reads_its_own_maps(kind: str) -> None:
     maps = torch.arange(17 * JOINT_CHANNELS, dtype=torch.float32).reshape(1, -1, 1, 1)
     features = maps.repeat(2, 1, 4, 3)
     places = np.random.default_rng(0).uniform(0, (WIDTH, HEIGHT), (2, 17, 2)).astype(np.float32)
-    size = FeatureLayout(HEIGHT, WIDTH, by_joint=True)
+    layout = FeatureLayout(HEIGHT, WIDTH, by_joint=True)
     if kind == "host":
-        read = HostOperations().sample(features.numpy(), places, size)
+        read = HostOperations().sample(features.numpy(), places, layout)
     else:
-        read = TensorOperations("cpu").sample(features, places, size)
+        read = TensorOperations("cpu").sample(features, places, layout)
     wanted = np.arange(17 * JOINT_CHANNELS, dtype=np.float32).reshape(17, JOINT_CHANNELS)
     np.testing.assert_allclose(read, np.broadcast_to(wanted, read.shape), rtol=1e-6)
 

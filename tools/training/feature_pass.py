@@ -69,18 +69,18 @@ class FeaturePass:
             HostOperations() if backend.device == "cpu" else TensorOperations(backend.device)
         )
         self._finder = JointFinder(backend, self._operations, "sampled")
-        if not pose_facts(backend).by_joint:
+        facts = pose_facts(backend)
+        if not facts.by_joint:
             raise UserError(
                 "features: the pose network tells nothing of joints beside their places; "
                 "take a light CPN of python -m tools.train pose2d"
             )
-        digest = backend.metadata.get("dsvt.weights")
-        if not digest:
+        if not facts.weights:
             raise UserError(
                 "features: the pose network's file does not say which weights it holds; "
                 "export it again with python -m tools.train pose2d"
             )
-        self.digest = digest
+        self.digest = facts.weights
 
     def see(self, scene: Scene, mirror: bool = False) -> FeatureScene:
         """Looks at every picture of a scene of crops.

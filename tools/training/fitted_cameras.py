@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from tools.studio.shards import OUTSIDE
@@ -24,6 +25,11 @@ _LEAST_JOINTS: Final = 34
 
 _NEAREST: Final = 0.2
 """Points nearer than this share of the person's distance are seen as if they were there."""
+
+_NO_PERSPECTIVE: Final = 1e-3
+"""One over metres: a camera so far off that its rays are parallel."""
+
+_LONG_LENS: Final = 1e3
 
 
 def origin_of(scene: FeatureScene) -> npt.NDArray[np.float32]:
@@ -71,3 +77,10 @@ def project(cameras: Tensor, points: Tensor) -> Tensor:
     nearer = (1.0 + cameras[..., 3:] * points[..., 2:]).clamp(min=_NEAREST)
     seen: Tensor = (cameras[..., :1] * points[..., :2] + cameras[..., 1:3]) / nearer
     return seen
+
+
+def focal_of(cameras: Tensor) -> Tensor:
+    """Focal length (...) of fitted cameras (..., 4), half-widths; very long for parallel rays."""
+    enlargement, nearness = cameras[..., 0], cameras[..., 3]
+    focal = enlargement / nearness.clamp(min=_NO_PERSPECTIVE)
+    return torch.where(nearness > _NO_PERSPECTIVE, focal, _LONG_LENS)

@@ -9,17 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.networks.cpn import JOINTS
-from engines.networks.joint_context import (
-    DEPTH,
-    DOUBT,
-    JOINT_CHANNELS,
-    NEIGHBOURS,
-    SEEN,
-    TOWARDS,
-    TOWARDS_UNIT,
-)
+from engines.front_ends.yolo_cpn.operations import FeatureLayout
+from engines.front_ends.yolo_cpn.tensor_operations import sample_features
+from engines.networks.joint_context import DEPTH, DOUBT, SEEN, TOWARDS, TOWARDS_UNIT
 from tools.studio.shards import OUTSIDE, VISIBLE
+from tools.training.told_context import towards_neighbours
 
 _FARTHEST: Final = 15.0
 """Neighbours farther than so many tenths of the crop's height are beyond what can be told."""
@@ -60,12 +54,9 @@ def read_told(features: Tensor, places: Tensor, height: int) -> Tensor:
     Returns:
         (B, 17, ``JOINT_CHANNELS``).
     """
-    batch, _, rows, columns = features.shape
-    size = torch.tensor((columns, rows), device=places.device) * (height / rows)
-    grid = (2 * places / size - 1).reshape(batch * JOINTS, 1, 1, 2)
-    own = features.float().reshape(batch * JOINTS, JOINT_CHANNELS, rows, columns)
-    read = functional.grid_sample(own, grid, padding_mode="border", align_corners=False)
-    return read.reshape(batch, JOINTS, JOINT_CHANNELS)
+    rows, columns = features.shape[2:]
+    layout = FeatureLayout(height, columns * height // rows, by_joint=True)
+    return sample_features(features.float(), places, layout)
 
 
 def readout_loss(
@@ -104,8 +95,7 @@ def readout_loss(
     seen = functional.binary_cross_entropy_with_logits(
         told[..., SEEN], (visibility == VISIBLE).float(), reduction="none"
     )
-    around = joints[:, torch.tensor(NEIGHBOURS, device=joints.device)] - places[:, :, None]
-    around = (around / (TOWARDS_UNIT * height)).flatten(2)
+    around = towards_neighbours(joints, places) / (TOWARDS_UNIT * height)
     known = inside[..., None] * (around.abs() < _FARTHEST)
     astray = known * (told[..., TOWARDS] - around).abs()
     each = config.depth * off + config.doubt * surprise + config.seen * seen

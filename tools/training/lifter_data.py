@@ -13,12 +13,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
 from engines.skeleton import MIRROR, PARENTS
 from tools.training.bodies import VARIED_BODIES, BodyRanges, body_offsets, vary_bodies
 from tools.training.keypoint_errors import SKETCH_ERRORS, KeypointErrors, observe
 from tools.training.lifter_weights import Network
-from tools.training.mocap import Mocap, bone_length_sum
+from tools.training.mocap import Mocap, units_of
 from tools.training.rigs import SKETCH_RIGS, Rig, RigRanges, normal, random_rigs, uniform
 
 _DEFINITION_SIGMA_M: Final = tuple(
@@ -200,7 +199,7 @@ class WindowSource:
         scenes = self.scenes
         times, offsets = self._times(batch, views, generator)
         world, seen_world = self._motion(times, offsets, generator)
-        unit = BODY_UNIT_BONE_LENGTH / bone_length_sum(world).mean(1)
+        unit = units_of(world)
         rig = random_rigs(batch, views, scenes.rigs, generator)
         camera = rig.to_camera(world[:, :, None])
         target = (camera - camera[..., :1, :]) * unit[:, None, None, None, None]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engines.errors import UserError
+from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
 from engines.skeleton import BONES, JOINT_COUNT
 
 Split = Literal["train", "validation", "test"]
@@ -185,3 +186,8 @@ def bone_length_sum(joints: Tensor) -> Tensor:
     bones = joints.index_select(-2, children) - joints.index_select(-2, parents)
     total: Tensor = bones.norm(dim=-1).sum(-1)
     return total
+
+
+def units_of(people: Tensor) -> Tensor:
+    """Body units a metre (B,) of people (B, N, 17, 3), metres."""
+    return BODY_UNIT_BONE_LENGTH / bone_length_sum(people).mean(1)

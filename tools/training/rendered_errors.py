@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, RIVALS
+from engines.networks.joint_context import TOWARDS
 from engines.skeleton import JOINT_COUNT, MIRROR
 from tools.training.keypoint_errors import (
     box_size,
@@ -24,7 +25,6 @@ from tools.training.keypoint_errors import (
 )
 from tools.training.rendered_windows import RenderedBatch
 from tools.training.rigs import normal, uniform
-from tools.training.told_context import turned_told
 from tools.training.window_reading import Pictures
 
 
@@ -111,11 +111,17 @@ def turn_views(
     larger = normal((count, views), zoom, generator).exp()[..., None, None]
     xy = torch.einsum("bvij,bfvkj->bfvki", turn * larger, batch.keypoints[..., :2])
     across = torch.einsum("bvij,bfvkj->bfvki", turn, batch.target[..., :2])
+
+    def turned(each: Tensor) -> Tensor:
+        """Several vectors of each joint, (B, F, V, 17, n, 2)."""
+        return torch.einsum("bvij,bfvkrj->bfvkri", turn, each)
+
     features, told = batch.context[..., :-RIVAL_CHANNELS], batch.context[..., -RIVAL_CHANNELS:]
     rivals = told.reshape(*told.shape[:-1], RIVALS, 3)
-    away = torch.einsum("bvij,bfvkrj->bfvkri", turn, rivals[..., :2])
-    told = torch.cat((away, rivals[..., 2:]), -1).flatten(-2)
-    features = turned_told(features, turn[:, None, :, None])
+    told = torch.cat((turned(rivals[..., :2]), rivals[..., 2:]), -1).flatten(-2)
+    features = features.clone()
+    around = features[..., TOWARDS].reshape(*features.shape[:-1], -1, 2)
+    features[..., TOWARDS] = turned(around).flatten(-2)
     return replace(
         batch,
         keypoints=torch.cat((xy, batch.keypoints[..., 2:]), -1),

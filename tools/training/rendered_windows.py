@@ -9,16 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
 from tools.training import fitted_cameras
 from tools.training.feature_scenes import FeatureScene
-from tools.training.mocap import bone_length_sum
-from tools.training.told_context import (
-    BODY_UNITS_PER_HEIGHT,
-    depth_along_ray,
-    focal_of,
-    units_of,
-)
+from tools.training.mocap import units_of
+from tools.training.told_context import BODY_UNITS_PER_HEIGHT, depth_along_ray
 from tools.training.window_reading import LEAD, PERIOD_S, Pictures, read_windows
 
 
@@ -92,8 +86,8 @@ class WindowBank:
         self.visibility = rowwise("visibility")
         self.joints = torch.cat([torch.from_numpy(s.joints_m) for s in scenes]).to(device)
         self.rotation = torch.cat([torch.from_numpy(s.rotation) for s in scenes]).to(device)
-        lengths = [bone_length_sum(torch.from_numpy(s.joints_m)).mean() for s in scenes]
-        self.unit = (BODY_UNIT_BONE_LENGTH / torch.stack(lengths)).to(device)
+        units = [units_of(torch.from_numpy(s.joints_m)[None]) for s in scenes]
+        self.unit = torch.cat(units).to(device)
         fitted = [fitted_cameras.fit_cameras(scene) for scene in scenes]
         self.fitted = torch.from_numpy(np.concatenate(fitted)).to(device)
         origins = [fitted_cameras.origin_of(scene) for scene in scenes]
@@ -210,7 +204,7 @@ class WindowBank:
         root = people[:, :, :1]
         relative = torch.einsum("bvij,bnkj->bnvki", self.rotation[cameras], people - root)
         pelvis = self.seen(windows, root)[..., 0, :]
-        focal = focal_of(self.fitted[cameras])[:, None].expand(pelvis.shape[:-1])
+        focal = fitted_cameras.focal_of(self.fitted[cameras])[:, None].expand(pelvis.shape[:-1])
         heights = units_of(people)[:, None, None, None] / BODY_UNITS_PER_HEIGHT
         return depth_along_ray(relative, pelvis, focal) * heights
 

@@ -12,15 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.networks.joint_context import (
-    DEPTH,
-    JOINT_CHANNELS,
-    NEIGHBOURS,
-    TOWARDS,
-    TOWARDS_UNIT,
-)
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
-from tools.training.mocap import bone_length_sum
+from engines.networks.joint_context import DEPTH, NEIGHBOURS, TOWARDS, TOWARDS_UNIT
 
 BODY_UNITS_PER_HEIGHT: Final = 1.81
 """Of the studio's people (standard deviation 0.03): the lifter's unit is bones, the context's
@@ -30,7 +22,6 @@ _FARTHEST: Final = 20.0
 """Tenths of the crop's height; beyond, as near the camera's own plane, nothing can be told."""
 
 _LEAST_FOCAL: Final = 0.3
-_NEAREST_FLAT: Final = 1e-3
 
 
 def told_truth(depth: Tensor, places: Tensor, found: Tensor, crop: Tensor, channels: int) -> Tensor:
@@ -48,12 +39,16 @@ def told_truth(depth: Tensor, places: Tensor, found: Tensor, crop: Tensor, chann
     """
     told = depth.new_zeros(*depth.shape, channels)
     told[..., DEPTH] = depth
-    neighbours = torch.tensor(NEIGHBOURS, device=depth.device)
-    around = places[..., neighbours, :] - found[..., :, None, :]
-    unit = (TOWARDS_UNIT * crop)[..., None, None, None]
-    around = torch.where(unit > 0, around / unit.clamp(min=1e-6), 0.0)
-    told[..., TOWARDS] = around.flatten(-2).clamp(-_FARTHEST, _FARTHEST)
+    unit = (TOWARDS_UNIT * crop)[..., None, None]
+    around = towards_neighbours(places, found) / unit.clamp(min=1e-6)
+    told[..., TOWARDS] = torch.where(unit > 0, around, 0.0).clamp(-_FARTHEST, _FARTHEST)
     return told
+
+
+def towards_neighbours(places: Tensor, found: Tensor) -> Tensor:
+    """From where joints were found (..., 17, 2) to where their neighbours are: (..., 17, 4)."""
+    neighbours = torch.tensor(NEIGHBOURS, device=places.device)
+    return (places[..., neighbours, :] - found[..., :, None, :]).flatten(-2)
 
 
 def depth_along_ray(relative: Tensor, pelvis: Tensor, focal: Tensor) -> Tensor:
@@ -70,23 +65,3 @@ def depth_along_ray(relative: Tensor, pelvis: Tensor, focal: Tensor) -> Tensor:
     across = pelvis / focal.clamp(min=_LEAST_FOCAL)[..., None]
     ray = functional.normalize(torch.cat((across, torch.ones_like(across[..., :1])), -1), dim=-1)
     return (relative * ray[..., None, :]).sum(-1)
-
-
-def focal_of(cameras: Tensor) -> Tensor:
-    """Focal length (...) of cameras (..., 4) of ``fitted_cameras``, in half-widths."""
-    enlargement, nearness = cameras[..., 0], cameras[..., 3]
-    return torch.where(
-        nearness > _NEAREST_FLAT, enlargement / nearness.clamp(min=_NEAREST_FLAT), 1e3
-    )
-
-
-def units_of(people: Tensor) -> Tensor:
-    """Body units a metre (B,) of people (B, N, 17, 3), metres."""
-    return BODY_UNIT_BONE_LENGTH / bone_length_sum(people).mean(1)
-
-
-def turned_told(told: Tensor, turn: Tensor) -> Tensor:
-    """The context (..., 17, C) of views turned about their axes by (..., 2, 2)."""
-    around = told[..., TOWARDS].reshape(*told.shape[:-1], -1, 2)
-    around = (turn[..., None, :, :] @ around[..., None])[..., 0].flatten(-2)
-    return torch.cat((told[..., : TOWARDS.start], around, told[..., JOINT_CHANNELS:]), -1)

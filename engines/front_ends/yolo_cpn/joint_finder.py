@@ -15,7 +15,6 @@ from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, po
 from engines.front_ends.yolo_cpn.operations import (
     FeatureLayout,
     Floats,
-    HeatReading,
     Operations,
     Patch,
     PoseAnswer,
@@ -105,7 +104,7 @@ class JointFinder:
         Returns:
             One answer a person, in the same order.
         """
-        return [answer for answer, _ in self._find(people, note, self._reading)]
+        return [answer for answer, _ in self._find(people, note)]
 
     @property
     def looks_twice(self) -> bool:
@@ -131,24 +130,25 @@ class JointFinder:
         """
         if not self.looks_twice or self._context != "sampled":
             raise ValueError("mirrored crops are not looked at, or have no context at the joints")
-        found = self._find(people, note, replace(self._reading, both=True))
+        found = self._find(people, note, both=True)
         return [(answer, mirrored) for answer, mirrored in found if mirrored is not None]
 
     def _find(
         self,
         people: Sequence[tuple[int, Floats]],
         note: Callable[[str, float], None],
-        reading: HeatReading,
+        both: bool = False,
     ) -> list[tuple[View2D, Floats | None]]:
         if not people:
             return []
         start = perf_counter()
         patches = [Patch(view, crop_region(box, self._height, self._width)) for view, box in people]
+        reading = replace(self._reading, both=True) if both else self._reading
         answer = self._operations.find_joints(self._backend, patches, reading)
         joints, rivals = self._facts.found(answer)
         middle = perf_counter()
         note("pose", middle - start)
-        context, other = self._read_context(answer, joints, rivals)
+        context, other = self._read_context(answer, joints, rivals, both)
         note("context", perf_counter() - middle)
         views: list[tuple[View2D, Floats | None]] = []
         for index, patch in enumerate(patches):
@@ -166,29 +166,28 @@ class JointFinder:
         return turned
 
     def _read_context(
-        self, answer: PoseAnswer, joints: Floats, rivals: Floats
+        self, answer: PoseAnswer, joints: Floats, rivals: Floats, both: bool
     ) -> tuple[Floats | None, Floats | None]:
-        """The context (B, 17, C), and that of the mirrored person where it was looked at."""
+        """The context (B, 17, C), and that of the mirrored person where both are wanted."""
         if self._context == "none":
             return None, None
         if self._context == "pooled":
             pooled = self._operations.pool(answer)[:, None]
             return np.repeat(pooled, joints.shape[1], axis=1), None
-        told = self._sampled(answer.features, joints)
-        own_rivals = rival_features(joints[..., :2], rivals, self._height)
-        if answer.mirrored is None:
-            return np.concatenate((told, own_rivals), 2), None
-        there, rivals = self._mirrored(joints), self._mirrored(rivals)
-        turned = self._sampled(answer.mirrored, there)
-        if self._facts.by_joint:
-            # Both tell the same of the same joints; their mean errs less.
-            told = np.float32(0.5) * (told + mirrored_told(turned))
-            turned = mirrored_told(told)
-        turned_rivals = rival_features(there[..., :2], rivals, self._height)
-        return (
-            np.concatenate((told, own_rivals), 2),
-            np.concatenate((turned, turned_rivals), 2),
-        )
+        told, turned = self._sampled(answer.features, joints), None
+        if answer.mirrored is not None:
+            turned = self._sampled(answer.mirrored, self._mirrored(joints))
+            if self._facts.by_joint:
+                # Both tell the same of the same joints; their mean errs less.
+                told = np.float32(0.5) * (told + mirrored_told(turned))
+                turned = mirrored_told(told) if both else None
+        context = self._with_rivals(told, joints, rivals)
+        if not both or turned is None:
+            return context, None
+        return context, self._with_rivals(turned, self._mirrored(joints), self._mirrored(rivals))
+
+    def _with_rivals(self, told: Floats, joints: Floats, rivals: Floats) -> Floats:
+        return np.concatenate((told, rival_features(joints[..., :2], rivals, self._height)), 2)
 
     def _sampled(self, features: object, joints: Floats) -> Floats:
         places = np.ascontiguousarray(joints[..., :2])

@@ -101,18 +101,7 @@ class TensorOperations:
     @torch.inference_mode()
     def sample_here(self, features: object, places: Tensor, layout: FeatureLayout) -> Tensor:
         """The same as ``sample``, from and to tensors on the device."""
-        maps = cast(Tensor, features)
-        crops, joints = places.shape[:2]
-        grid = (
-            torch.stack((places[..., 0] / layout.width, places[..., 1] / layout.height), -1) * 2 - 1
-        )
-        if layout.by_joint:
-            maps = maps.reshape(crops * joints, -1, *maps.shape[2:])
-            grid = grid.reshape(crops * joints, 1, 2)
-        sampled = functional.grid_sample(
-            maps, grid[:, None], padding_mode="border", align_corners=False
-        )
-        return sampled[:, :, 0].transpose(1, 2).reshape(crops, joints, -1)
+        return sample_features(cast(Tensor, features), places, layout)
 
     @torch.inference_mode()
     def pool_here(self, answer: PoseAnswer) -> Tensor:
@@ -172,6 +161,29 @@ class TensorOperations:
 
             self._cutters[key] = CudaGraphs(run, "cutting")
         return self._cutters[key](pictures, given)[0]
+
+
+def sample_features(maps: Tensor, places: Tensor, layout: FeatureLayout) -> Tensor:
+    """Bilinear samples of features, through which gradients flow.
+
+    Args:
+        maps: (B, channels, h, w).
+        places: (B, 17, 2) x, y in pixels of the crop.
+        layout: how the features belong to the crop and its joints.
+
+    Returns:
+        (B, 17, C).
+    """
+    crops, joints = places.shape[:2]
+    grid = torch.stack((places[..., 0] / layout.width, places[..., 1] / layout.height), -1)
+    grid = grid * 2 - 1
+    if layout.by_joint:
+        maps = maps.reshape(crops * joints, -1, *maps.shape[2:])
+        grid = grid.reshape(crops * joints, 1, 2)
+    sampled = functional.grid_sample(
+        maps, grid[:, None], padding_mode="border", align_corners=False
+    )
+    return sampled[:, :, 0].transpose(1, 2).reshape(crops, joints, -1)
 
 
 def _sampled(
