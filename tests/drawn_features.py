@@ -9,6 +9,8 @@ import torch
 
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.networks.joint_context import (
+    BONE,
+    BONE_DOUBT,
     DEPTH,
     DOUBT,
     JOINT_CHANNELS,
@@ -38,6 +40,7 @@ RIVAL: Final = (0.5, -0.25, 0.375)
 
 CROP: Final = 0.8
 TOLD_DOUBT: Final = -3.5
+TOLD_BONE_DOUBT: Final = -4.0
 TOLD_SEEN: Final = 2.5
 
 
@@ -61,8 +64,11 @@ def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureSc
     confidence = np.full((*xy.shape[:3], 1), 0.9)
     keypoints = np.concatenate([xy, confidence], -1).astype(np.float32)
     told = np.zeros((*xy.shape[:3], JOINT_CHANNELS), np.float32)
-    told[..., DEPTH] = camera[..., 2] * body_heights(joints)
-    told[..., DOUBT], told[..., SEEN] = TOLD_DOUBT, TOLD_SEEN
+    depth = camera[..., 2] * body_heights(joints)
+    told[..., DEPTH] = depth
+    told[..., 1:, BONE] = depth[..., 1:] - depth[..., PARENTS[1:]]
+    told[..., DOUBT], told[..., BONE_DOUBT] = TOLD_DOUBT, TOLD_BONE_DOUBT
+    told[..., SEEN] = TOLD_SEEN
     around = xy[..., np.array(NEIGHBOURS), :] - xy[..., None, :]
     told[..., TOWARDS] = (around / (TOWARDS_UNIT * CROP)).reshape(*xy.shape[:3], 4)
     rivals = np.zeros((*xy.shape[:3], RIVAL_CHANNELS), np.float32)

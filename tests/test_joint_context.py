@@ -12,13 +12,14 @@ from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.operations import FeatureLayout
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.networks.joint_context import (
+    BONE,
     DEPTH,
     JOINT_CHANNELS,
     NEIGHBOURS,
     TOWARDS,
     mirrored_told,
 )
-from engines.skeleton import MIRROR
+from engines.skeleton import MIRROR, PARENTS
 
 HEIGHT, WIDTH = 64, 48
 
@@ -68,6 +69,7 @@ def test_what_is_told_of_the_mirrored_person(seed: int) -> None:
         around = places[np.array(NEIGHBOURS)] - places[:, None]
         told = np.zeros((17, JOINT_CHANNELS), np.float32)
         told[:, DEPTH], told[:, TOWARDS] = depths, around.reshape(17, 4)
+        told[1:, BONE] = depths[1:] - depths[list(PARENTS[1:])]
         return told
 
     sides = list(MIRROR)

@@ -14,12 +14,15 @@ from drawn_features import (
     CROP,
     NO_ERRORS,
     RIVAL,
+    TOLD_BONE_DOUBT,
     TOLD_DOUBT,
     TOLD_SEEN,
     drawn_features,
 )
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.networks.joint_context import (
+    BONE,
+    BONE_DOUBT,
     DEPTH,
     DOUBT,
     JOINT_CHANNELS,
@@ -28,6 +31,7 @@ from engines.networks.joint_context import (
     TOWARDS,
     TOWARDS_UNIT,
 )
+from engines.skeleton import PARENTS
 from tools.training.feature_scenes import FeatureScene
 from tools.training.keypoint_errors import box_size
 from tools.training.lent_errors import ErrorLender
@@ -100,7 +104,8 @@ def test_what_is_missing_there_is_missing_here() -> None:
 
 def test_what_is_told_is_as_wrong_as_it_was_there() -> None:
     wrong = np.zeros(JOINT_CHANNELS, np.float32)
-    wrong[DEPTH], wrong[TOWARDS] = 0.0625, (0.25, -0.5, 1.0, 0.125)
+    wrong[DEPTH], wrong[BONE] = 0.0625, -0.03125
+    wrong[TOWARDS] = 0.25, -0.5, 1.0, 0.125
     scene = drawn_features(60, 2)
     context = scene.context.astype(np.float32)
     context[..., :JOINT_CHANNELS] += wrong
@@ -116,8 +121,8 @@ def test_what_is_told_is_as_wrong_as_it_was_there() -> None:
     rivals = told[..., JOINT_CHANNELS:]
     assert (rivals[:, ARMS, :3] == torch.tensor(RIVAL)).all()
     assert (rivals[:, : ARMS.start] == 0).all() and (rivals[..., 3:] == 0).all()
-    torch.testing.assert_close(told[..., DOUBT], torch.full_like(told[..., DOUBT], TOLD_DOUBT))
-    torch.testing.assert_close(told[..., SEEN], torch.full_like(told[..., SEEN], TOLD_SEEN))
+    for channel, value in ((DOUBT, TOLD_DOUBT), (BONE_DOUBT, TOLD_BONE_DOUBT), (SEEN, TOLD_SEEN)):
+        torch.testing.assert_close(told[..., channel], torch.full_like(told[..., channel], value))
     # Depth is that of the captured people along each camera's ray to the pelvis.
     pelvis = torch.cat(
         (seen.xy[..., 0, :] / seen.rig.focal[:, None, :, None], there[..., None]), -1
@@ -126,6 +131,9 @@ def test_what_is_told_is_as_wrong_as_it_was_there() -> None:
     depth = (seen.target * ray[..., None, :]).sum(-1)[there] / BODY_UNITS_PER_HEIGHT
     off = told[..., DEPTH] - depth - wrong[DEPTH]
     assert float(off.abs().median()) < 0.002
+    bone = depth[:, 1:] - depth[:, PARENTS[1:]]
+    off = told[:, 1:, BONE] - bone - wrong[BONE]
+    assert float(off.abs().median()) < 0.002 and float(bone.abs().max()) > 0.1
     # From where a joint was found its neighbours lie where they are, but for the error.
     size = (box_size(scene_xy(scene)) / CROP).mean()
     crops = (box_size(seen.xy) / size).expand(*there.shape, 1, 1)[there]
@@ -165,7 +173,8 @@ def test_turned_views_are_what_turned_cameras_see() -> None:
     torch.testing.assert_close(plain.target[..., 2], turned.target[..., 2])
     assert torch.equal(plain.keypoints[..., 2], turned.keypoints[..., 2])
     # A rival that lay where another joint is still does, as far as its direction goes.
-    stays = [DEPTH, DOUBT, SEEN, *range(JOINT_CHANNELS + 2, JOINT_CHANNELS + RIVAL_CHANNELS)]
+    stays = [DEPTH, DOUBT, SEEN, BONE, BONE_DOUBT]
+    stays += range(JOINT_CHANNELS + 2, JOINT_CHANNELS + RIVAL_CHANNELS)
     assert torch.equal(plain.context[..., stays], turned.context[..., stays])
     for axis, wanted in ((0, plain), (1, turned)):
         away = wanted.context[..., ARMS, JOINT_CHANNELS : JOINT_CHANNELS + 2]

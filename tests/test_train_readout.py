@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from engines.networks.joint_context import (
+    BONE,
+    BONE_DOUBT,
     DEPTH,
     DOUBT,
     JOINT_CHANNELS,
@@ -18,7 +20,7 @@ from engines.networks.joint_context import (
     TOWARDS_UNIT,
 )
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
-from engines.skeleton import MIRROR
+from engines.skeleton import MIRROR, PARENTS
 from rendered_scenes import marker_scene
 from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE, Scene, scene_path, write_scene
 from tools.training.joint_readout import ReadoutConfig, read_told, readout_loss
@@ -70,7 +72,9 @@ def _truth(joints: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
     here = (torch.stack((x, y), -1) + 0.5) * 8
     told = torch.zeros(len(joints), 17, JOINT_CHANNELS, rows, columns)
     told[:, :, DEPTH] = depths[..., None, None]
-    told[:, :, DOUBT], told[:, :, SEEN] = -5.0, 5.0
+    bones = depths[:, 1:] - depths[:, PARENTS[1:]]
+    told[:, 1:, BONE] = bones[..., None, None]
+    told[:, :, DOUBT], told[:, :, BONE_DOUBT], told[:, :, SEEN] = -5.0, -5.0, 5.0
     around = joints[:, torch.tensor(NEIGHBOURS)][:, :, :, None, None] - here
     told[:, :, TOWARDS] = (around / (TOWARDS_UNIT * HEIGHT)).movedim(-1, 3).flatten(2, 3)
     return told.flatten(1, 2)
@@ -101,9 +105,10 @@ def test_the_truth_costs_least_and_joints_outside_nothing() -> None:
         return float(loss), off
 
     right, off = cost(features)
-    assert off["depth"] < 1e-6 and off["towards"] < 1e-3
+    assert off["depth"] < 1e-6 and off["bone"] < 1e-6 and off["towards"] < 1e-3
     worse = {}
-    for channel, name in ((DEPTH, "depth"), (SEEN, "seen"), (TOWARDS.start, "towards")):
+    changes = ((DEPTH, "depth"), (BONE, "bone"), (SEEN, "seen"), (TOWARDS.start, "towards"))
+    for channel, name in changes:
         wrong = features.reshape(2, 17, JOINT_CHANNELS, *features.shape[2:]).clone()
         wrong[:, 5, channel] -= 0.5 if name != "seen" else 9.0
         worse[name] = wrong.flatten(1, 2)
@@ -125,13 +130,18 @@ def test_neighbours_are_told_from_where_it_is_read() -> None:
     assert off["towards"] < 0.2
 
 
-def test_a_joint_told_wrong_is_doubted() -> None:
+@pytest.mark.parametrize(("told", "doubted"), [(DEPTH, DOUBT), (BONE, BONE_DOUBT)])
+def test_a_joint_told_wrong_is_doubted(told: int, doubted: int) -> None:
     joints, depths, visibility = _people(3)
-    features = _truth(joints, depths + 0.1).requires_grad_(True)
-    loss, _ = readout_loss(features, joints, depths, visibility, HEIGHT, EXACT)
-    (gradient,) = torch.autograd.grad(loss, features)
-    doubt = gradient.reshape(2, 17, JOINT_CHANNELS, -1)[:, :, DOUBT].sum(-1)
-    assert (doubt < 0).all(), "an error above the expected one raises the doubt"
+    features = _truth(joints, depths).reshape(2, 17, JOINT_CHANNELS, -1)
+    features[:, :, told] += 0.1
+    maps = features.reshape(2, -1, HEIGHT // 8, WIDTH // 8).requires_grad_(True)
+    loss, _ = readout_loss(maps, joints, depths, visibility, HEIGHT, EXACT)
+    (gradient,) = torch.autograd.grad(loss, maps)
+    rise = gradient.reshape(2, 17, JOINT_CHANNELS, -1).sum(-1)
+    assert (rise[:, :, doubted] < 0).all(), "an error above the expected one raises the doubt"
+    other = BONE_DOUBT if doubted == DOUBT else DOUBT
+    assert (rise[:, :, other] > 0).all(), "none at all lowers it"
 
 
 def test_the_network_learns_to_tell() -> None:

@@ -17,7 +17,7 @@ from engines.skeleton import MIRROR
 BY_JOINT: Final = "by joint"
 """What a network's file says of features of which each joint has its own."""
 
-JOINT_CHANNELS: Final = 7
+JOINT_CHANNELS: Final = 9
 """Numbers told of each joint, in this order: see the slices below."""
 
 DEPTH: Final = 0
@@ -31,6 +31,14 @@ SEEN: Final = 2
 
 TOWARDS: Final = slice(3, 7)
 """x, y of each of two neighbours in the crop, from where this is read, in tenths of its height."""
+
+BONE: Final = 7
+"""How far behind its parent the joint is, along the same ray, in body heights: which way a bone
+points is told by what is around it, where its depth also takes all bones up to the pelvis. (Maps
+of the directions of bones: Xiang et al., "Monocular Total Capture", CVPR 2019.)"""
+
+BONE_DOUBT: Final = 8
+"""Logarithm of the error that ``BONE`` is expected to have, in body heights."""
 
 NEIGHBOURS: Final = (
     (7, 8),

@@ -55,7 +55,7 @@ class RigLifterConfig:
     heads: int = 4
     joint_heads: int = 2
     mlp_ratio: float = 2.0
-    context_channels: int = 13
+    context_channels: int = 15
     context_width: int = 64
 
 

@@ -11,9 +11,17 @@ from torch.nn import functional
 
 from engines.front_ends.yolo_cpn.operations import FeatureLayout
 from engines.front_ends.yolo_cpn.tensor_operations import sample_features
-from engines.networks.joint_context import DEPTH, DOUBT, SEEN, TOWARDS, TOWARDS_UNIT
+from engines.networks.joint_context import (
+    BONE,
+    BONE_DOUBT,
+    DEPTH,
+    DOUBT,
+    SEEN,
+    TOWARDS,
+    TOWARDS_UNIT,
+)
 from tools.studio.shards import OUTSIDE, VISIBLE
-from tools.training.told_context import towards_neighbours
+from tools.training.told_context import behind_parents, towards_neighbours
 
 _FARTHEST: Final = 15.0
 """Neighbours farther than so many tenths of the crop's height are beyond what can be told."""
@@ -25,7 +33,8 @@ class ReadoutConfig:
 
     Attributes:
         depth: Cost of a depth that is wrong by a body height.
-        doubt: Cost of a nat of surprise by the depth's error.
+        bone: Cost of a bone's depth that is wrong by a body height.
+        doubt: Cost of a nat of surprise by the error of either.
         seen: Cost of a nat of surprise by whether a joint is seen.
         towards: Cost of a neighbour that is wrong by a tenth of the crop's height.
         scatter: Standard deviation of where it is read, in hundredths of the crop's height: live,
@@ -34,10 +43,11 @@ class ReadoutConfig:
         far: How many times farther.
     """
 
-    depth: float = 3.0
+    depth: float = 4.0
+    bone: float = 8.0
     doubt: float = 0.05
     seen: float = 0.1
-    towards: float = 0.2
+    towards: float = 0.1
     scatter: float = 1.2
     far_share: float = 0.12
     far: float = 6.0
@@ -78,8 +88,8 @@ def readout_loss(
         config: What errors cost.
 
     Returns:
-        The loss; without gradient, the mean error of the depth in body heights, and of the
-        neighbours' places in hundredths of the crop's height.
+        The loss; without gradient, the mean error of the depths of joints and of bones in body
+        heights, and of the neighbours' places in hundredths of the crop's height.
     """
     sigma = torch.full(joints.shape[:2], config.scatter * 0.01 * height, device=joints.device)
     far = torch.rand_like(sigma) < config.far_share
@@ -90,18 +100,24 @@ def readout_loss(
     count = inside.sum().clamp(min=1)
 
     off = (told[..., DEPTH] - depths).abs()
-    doubt = told[..., DOUBT]
-    surprise = off.detach() * (-doubt).exp() + doubt
+    bent = (told[..., BONE] - behind_parents(depths)).abs()
+    surprise = _surprise(off, told[..., DOUBT]) + _surprise(bent, told[..., BONE_DOUBT])
     seen = functional.binary_cross_entropy_with_logits(
         told[..., SEEN], (visibility == VISIBLE).float(), reduction="none"
     )
     around = towards_neighbours(joints, places) / (TOWARDS_UNIT * height)
     known = inside[..., None] * (around.abs() < _FARTHEST)
     astray = known * (told[..., TOWARDS] - around).abs()
-    each = config.depth * off + config.doubt * surprise + config.seen * seen
+    each = config.depth * off + config.bone * bent + config.doubt * surprise + config.seen * seen
     loss = (inside * each).sum() / count
     towards = astray.sum() / known.sum().clamp(min=1)
     return loss + 4 * config.towards * towards, {
         "depth": ((inside * off).sum() / count).detach(),
+        "bone": ((inside * bent).sum() / count).detach(),
         "towards": 10 * towards.detach(),
     }
+
+
+def _surprise(off: Tensor, doubt: Tensor) -> Tensor:
+    """Nats of surprise by an error, by a Laplace distribution; the error itself learns nothing."""
+    return off.detach() * (-doubt).exp() + doubt

@@ -39,7 +39,7 @@ class PoseSample(NamedTuple):
         joints: (17, 2) x, y in pixels of the crop.
         visibility: (17,) as in ``tools.studio.shards``; outside also where outside the crop.
         stature: pixels of the crop that the person's body height takes at their distance.
-        depths: (17,) how far behind the pelvis along the camera's axis, in body heights.
+        depths: (17,) how far behind the pelvis along the ray to it, in body heights.
     """
 
     picture: Picture

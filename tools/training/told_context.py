@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.networks.joint_context import DEPTH, NEIGHBOURS, TOWARDS, TOWARDS_UNIT
+from engines.networks.joint_context import BONE, DEPTH, NEIGHBOURS, TOWARDS, TOWARDS_UNIT
+from engines.skeleton import PARENTS
 
 BODY_UNITS_PER_HEIGHT: Final = 1.81
 """Of the studio's people (standard deviation 0.03): the lifter's unit is bones, the context's
@@ -38,11 +39,17 @@ def told_truth(depth: Tensor, places: Tensor, found: Tensor, crop: Tensor, chann
         (..., 17, ``channels``); 0 in the channels that are not about where things are.
     """
     told = depth.new_zeros(*depth.shape, channels)
-    told[..., DEPTH] = depth
+    told[..., DEPTH], told[..., BONE] = depth, behind_parents(depth)
     unit = (TOWARDS_UNIT * crop)[..., None, None]
     around = towards_neighbours(places, found) / unit.clamp(min=1e-6)
     told[..., TOWARDS] = torch.where(unit > 0, around, 0.0).clamp(-_FARTHEST, _FARTHEST)
     return told
+
+
+def behind_parents(depth: Tensor) -> Tensor:
+    """How far joints (..., 17) are behind their parents; 0 for the root."""
+    parents = [max(parent, 0) for parent in PARENTS]
+    return depth - depth[..., parents]
 
 
 def towards_neighbours(places: Tensor, found: Tensor) -> Tensor:
