@@ -24,6 +24,7 @@ from tools.training.feature_scenes import (
     read_feature_scene,
     save_feature_scene,
 )
+from tools.training.mirrored_scenes import mirrored_scene
 from walking import walking_clip
 
 
@@ -61,47 +62,31 @@ def test_the_truth_is_what_the_cameras_saw(walker: FeatureScene) -> None:
         assert together[0, 1] > 0.97
 
 
-def test_a_mirrored_scene_is_the_mirror_image(feature_pass: FeaturePass) -> None:
-    scene = marker_scene(walking_clip(6, 1), 2, seed=3)
-    plain, mirrored = feature_pass.see(scene), feature_pass.see(scene, mirror=True)
-    flip = np.array([-1.0, 1.0], np.float32)
-    assert np.allclose(mirrored.truth, plain.truth[:, :, MIRROR] * flip, atol=1e-5, equal_nan=True)
-    relative = plain.joints_m - plain.joints_m[:, :1]
-    camera = np.einsum("vij,tkj->tvki", plain.rotation, relative)
+def test_a_mirrored_scene_is_the_mirror_image(walker: FeatureScene) -> None:
+    mirrored = mirrored_scene(walker)
+    for name in ("keypoints", "truth"):
+        plain, turned = getattr(walker, name), getattr(mirrored, name)
+        assert np.array_equal(turned[..., MIRROR, 0], -plain[..., 0], equal_nan=True)
+        assert np.array_equal(turned[..., MIRROR, 1:], plain[..., 1:], equal_nan=True)
+    relative = walker.joints_m - walker.joints_m[:, :1]
+    camera = np.einsum("vij,tkj->tvki", walker.rotation, relative)
     relative = mirrored.joints_m - mirrored.joints_m[:, :1]
     other = np.einsum("vij,tkj->tvki", mirrored.rotation, relative)
     assert np.allclose(other, camera[:, :, MIRROR] * (-1, 1, 1), atol=1e-5)
     assert np.allclose(np.linalg.det(mirrored.rotation), 1, atol=1e-5)
-    # Its pictures are mirrored too: the disc of a joint is where the other side's truth is.
-    found = mirrored.keypoints[..., 2] > 0
-    pixels = np.abs(mirrored.keypoints[..., :2] - plain.truth * flip).max(-1) * WIDTH / 2
-    assert np.median(pixels[found]) < 1.2
+    again = mirrored_scene(mirrored)
+    for field in dataclasses.fields(FeatureScene):
+        mine, other = getattr(walker, field.name), getattr(again, field.name)
+        assert np.array_equal(mine, other, equal_nan=True) if field.name != "digest" else True
 
 
-def test_networks_that_look_once_see_the_mirrored_scene_for_itself(
-    feature_pass: FeaturePass,
-) -> None:
-    scene = marker_scene(walking_clip(6, 1), 2, seed=3)
-    both = feature_pass.see_both(scene)
-    for seen, alone in zip(
-        both, (feature_pass.see(scene), feature_pass.see(scene, mirror=True)), strict=True
-    ):
-        assert np.array_equal(seen.keypoints, alone.keypoints)
-        assert np.array_equal(seen.context, alone.context)
-
-
-def test_networks_that_look_twice_see_the_mirrored_scene_along() -> None:
+def test_the_mirror_image_is_what_would_be_found_in_a_mirror() -> None:
     """The shipped network and a person of the demo's clip."""
     through = FeaturePass(OnnxRuntimeBackend(SHIPPED_FOLDER / "pose2d.onnx", 1))
     scene = _clip_scene()
-    plain, mirrored = through.see_both(scene)
-    other = through.see(scene, mirror=True)
+    mirrored, other = mirrored_scene(through.see(scene)), through.see(_in_a_mirror(scene))
     found = (mirrored.keypoints[..., 2] > 0.3) & (other.keypoints[..., 2] > 0.3)
     assert found.mean() > 0.5
-    flip = np.array([-1.0, 1.0], np.float32)
-    turned = plain.keypoints[:, :, MIRROR]
-    assert np.allclose(turned[..., :2] * flip, mirrored.keypoints[..., :2], atol=1e-5)
-    assert np.array_equal(turned[..., 2], mirrored.keypoints[..., 2])
     # The boxes that the two passes begin with differ by chance.
     pixels = np.abs(mirrored.keypoints - other.keypoints)[..., :2].max(-1) * WIDTH / 2
     assert np.median(pixels[found]) < 1.5
@@ -110,7 +95,36 @@ def test_networks_that_look_twice_see_the_mirrored_scene_along() -> None:
     gap = np.abs(mine - theirs).mean()
     assert gap < 0.5 * np.abs(wrong - theirs).mean()
     for name in ("truth", "visibility", "joints_m", "rotation", "offset_s"):
-        assert np.array_equal(getattr(mirrored, name), getattr(other, name), equal_nan=True)
+        close = np.allclose(getattr(mirrored, name), getattr(other, name), 0, 2e-3, equal_nan=True)
+        assert close, name
+    assert np.median(np.abs(mirrored.crop - other.crop)) < 0.02
+
+
+def _in_a_mirror(scene: Scene) -> Scene:
+    """Mirrored pictures of a mirrored person and cameras."""
+    width, sides = int(scene.picture_size[0]), list(MIRROR)
+    flip = np.array((-1.0, 1.0, 1.0), np.float32)
+
+    def turned(boxes: np.ndarray) -> np.ndarray:
+        return np.stack(
+            (width - boxes[..., 2], boxes[..., 1], width - boxes[..., 0], boxes[..., 3]), -1
+        )
+
+    pictures = [np.ascontiguousarray(scene.picture(n)[:, ::-1, ::-1]) for n in range(len(scene))]
+    jpeg, offsets = packed([cv2.imencode(".png", picture)[1].ravel() for picture in pictures])
+    places = scene.joints_px[:, :, sides].copy()
+    places[..., 0] = width - places[..., 0]
+    return dataclasses.replace(
+        scene,
+        jpeg=jpeg,
+        jpeg_offsets=offsets,
+        regions=turned(scene.regions),
+        boxes=turned(scene.boxes),
+        joints_px=places,
+        visibility=scene.visibility[:, :, sides],
+        joints_m=scene.joints_m[:, sides] * flip,
+        camera_R=scene.camera_R * flip * flip[:, None],
+    )
 
 
 def _clip_scene() -> Scene:

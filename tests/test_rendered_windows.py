@@ -165,6 +165,6 @@ def test_context_noise_stays_for_a_window() -> None:
     assert torch.equal(still.context, batch.context)
 
 
-def test_scenes_too_short_for_a_window_are_counted() -> None:
+def test_scenes_too_short_for_a_window_give_none() -> None:
     bank = WindowBank([drawn_features(60, 2), drawn_features(20, 3)], 27, CPU)
-    assert bank.short_scenes == 1 and bank.most_views == 2
+    assert bank.most_views == 2 and (bank.starts[:, 0] == 0).all() and len(bank.starts) == 34

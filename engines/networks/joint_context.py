@@ -7,7 +7,7 @@ to people never seen; features of a pyramid level, given to the lifter as they a
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -64,11 +64,13 @@ NEIGHBOURS: Final = (
 TOWARDS_UNIT: Final = 0.1
 """Of the crop's height."""
 
+_Real = TypeVar("_Real", bound=np.floating)
+
 _ACROSS: Final = tuple(range(TOWARDS.start, TOWARDS.stop, 2))
 """What changes its sign in a mirror."""
 
 
-def mirrored_told(told: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def mirrored_told(told: npt.NDArray[_Real]) -> npt.NDArray[_Real]:
     """What is told of a person as it is of the mirrored one.
 
     Args:

@@ -27,9 +27,6 @@ def features(
     pose2d: Annotated[
         Path, typer.Option(help="The pose network: an .onnx file, or a folder with pose2d.onnx.")
     ] = Path("weights"),
-    mirror: Annotated[
-        bool, typer.Option(help="Show every training scene mirrored as well.")
-    ] = True,
     unseen_from: Annotated[
         int,
         typer.Option(
@@ -50,32 +47,25 @@ def features(
         if not network.is_file():
             raise UserError(f"pose2d: {network} not found; train it or give its .onnx file")
         wanted = Making(FeaturePass(OnnxRuntimeBackend(network, 1)).digest, boards)
-        jobs = [
-            job
-            for job in _jobs(data, out, mirror, unseen_from)
-            if any(making_of(target) != wanted for target in job[1])
-        ]
+        jobs = [job for job in _jobs(data, out, unseen_from) if making_of(job[1]) != wanted]
         _run(jobs, functools.partial(_see, network, boards), processes)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
 
 
-Job = tuple[Path, tuple[Path, ...]]
-"""A scene of pictures, and the scenes of features to write: its own, then the mirrored one's."""
+Job = tuple[Path, Path]
+"""A scene of pictures, and the scene of features to write."""
 
 
-def _jobs(data: Path, out: Path, mirror: bool, unseen_from: int) -> Iterator[Job]:
+def _jobs(data: Path, out: Path, unseen_from: int) -> Iterator[Job]:
     found = False
     for split in SPLITS:
         for path in list_scenes(data / split, "crops"):
             if split == "train" and seed_of(path) < unseen_from:
                 continue
             found = True
-            targets: tuple[Path, ...] = (out / split / path.name,)
-            if mirror and split == "train":
-                targets += (out / split / f"{path.stem}-mirrored.safetensors",)
-            yield path, targets
+            yield path, out / split / path.name
     if not found:
         raise UserError(
             f"data: no such scenes of crops in {data}; make them with python -m tools.studio"
@@ -95,8 +85,7 @@ def _run(jobs: list[Job], see: Callable[[Job], int], processes: int) -> None:
         for count in _results(jobs, see, processes):
             written += count
             progress.advance(task)
-    wanted = sum(len(targets) for _, targets in jobs)
-    print(f"wrote {written} scenes of {wanted}; the others are single poses")
+    print(f"wrote {written} scenes of {len(jobs)}; the others are single poses")
 
 
 def _results(jobs: list[Job], see: Callable[[Job], int], processes: int) -> Iterator[int]:
@@ -123,12 +112,9 @@ def _opened(network: Path, boards: float) -> FeaturePass:
 
 
 def _see(network: Path, boards: float, job: Job) -> int:
-    source, targets = job
+    source, target = job
     scene = read_scene(source)
     if not scene.sequence:
         return 0
-    through = _opened(network, boards)
-    seen = through.see_both(scene) if len(targets) > 1 else (through.see(scene),)
-    for features, target in zip(seen, targets, strict=True):
-        save_feature_scene(features, target)
-    return len(targets)
+    save_feature_scene(_opened(network, boards).see(scene), target)
+    return 1

@@ -7,7 +7,6 @@ stands in for the detector's. Joints and context come from the front end's own c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,7 @@ from engines.front_ends.yolo_cpn.joint_finder import JointFinder, without_guesse
 from engines.front_ends.yolo_cpn.network_facts import pose_facts
 from engines.front_ends.yolo_cpn.operations import Operations
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
-from engines.skeleton import JOINT_COUNT, MIRROR
+from engines.skeleton import JOINT_COUNT
 from tools.studio.shards import Scene
 from tools.training.boards import BoardedScene, boards_of
 from tools.training.even_rate import at_full_rate, step_of
@@ -41,14 +40,12 @@ class _Found:
         place: (T, V) the number of each picture, -1 where there is none.
         keypoints: (T, V, 17, 3) joints in pixels of the whole picture.
         context: (T, V, 17, C).
-        mirrored: (T, V, 17, C) of the mirrored pictures, filled in only where wanted.
         crop: (T, V) height of the crop in pixels of the whole picture; 0 where none was looked at.
     """
 
     place: npt.NDArray[np.intp]
     keypoints: Floats
     context: _Context
-    mirrored: _Context
     crop: Floats
 
 
@@ -82,70 +79,35 @@ class FeaturePass:
             )
         self.digest = facts.weights
 
-    def see(self, scene: Scene, mirror: bool = False) -> FeatureScene:
+    def see(self, scene: Scene) -> FeatureScene:
         """Looks at every picture of a scene of crops.
 
         Args:
             scene: consecutive instants of one person.
-            mirror: look at the mirrored pictures of the mirrored scene instead.
 
         Returns:
             What was found.
         """
         shown = BoardedScene(scene, boards_of(scene, self._boards))
-        found = self._look_through(shown, mirror=mirror)
-        return self._scene(shown, found, found.keypoints, found.context, mirror)
+        return self._scene(shown, self._look_through(shown))
 
-    def see_both(self, scene: Scene) -> tuple[FeatureScene, FeatureScene]:
-        """Looks at a scene, and at the mirrored one.
-
-        A network that is shown mirrored crops, too, has then seen both at once.
-
-        Args:
-            scene: as for ``see``.
-
-        Returns:
-            What was found in the scene, and in the mirrored one.
-        """
-        if not self._finder.looks_twice:
-            return self.see(scene), self.see(scene, mirror=True)
-        shown = BoardedScene(scene, boards_of(scene, self._boards))
-        found = self._look_through(shown, both=True)
-        turned = found.keypoints[:, :, list(MIRROR)].copy()
-        turned[..., 0] = int(scene.picture_size[0]) - turned[..., 0]
-        return (
-            self._scene(shown, found, found.keypoints, found.context, False),
-            self._scene(shown, found, turned, found.mirrored, True),
-        )
-
-    def _look_through(
-        self, boarded: BoardedScene, *, mirror: bool = False, both: bool = False
-    ) -> _Found:
-        """Looks at every picture.
-
-        Args:
-            boarded: the scene as it is shown.
-            mirror: look at the mirrored pictures instead.
-            both: read the context of the mirrored pictures, too; for networks that look twice.
-        """
+    def _look_through(self, boarded: BoardedScene) -> _Found:
         scene = boarded.scene
-        random = np.random.default_rng([scene.seed, int(mirror)])
+        random = np.random.default_rng([scene.seed, 0])
         width, height = (int(size) for size in scene.picture_size)
         instants, views = len(scene.instant_times_s), len(scene.camera_R)
         place = np.full((instants, views), -1)
         place[scene.instant, scene.view] = np.arange(len(scene.instant))
         keypoints = np.zeros((instants, views, JOINT_COUNT, 3), np.float32)
         shape = (instants, views, JOINT_COUNT, self._finder.context_channels)
-        context, mirrored_context = np.zeros(shape, np.float16), np.zeros(shape, np.float16)
+        context = np.zeros(shape, np.float16)
         crop = np.zeros((instants, views), np.float32)
         lag = int(random.integers(1, MOST_LAG + 1))
         tracks = [SceneTrack() for _ in range(views)]
         boxes, regions = boarded.boxes, scene.regions
-        if mirror:
-            boxes, regions = _flipped(boxes, width), _flipped(regions, width)
         for instant in range(instants):
             pictures = {view: int(n) for view, n in enumerate(place[instant]) if n >= 0}
-            shown = {view: _picture(boarded, n, mirror) for view, n in pictures.items()}
+            shown = {view: _picture(boarded, n) for view, n in pictures.items()}
             waiting, started = list(pictures), set[int]()
             while waiting:
                 looked: list[tuple[int, Floats]] = []
@@ -157,29 +119,24 @@ class FeaturePass:
                     if track.boxes:
                         looked.append((view, track.boxes[0]))
                 waiting = []
-                answers = self._find(
-                    looked, shown, {v: regions[n] for v, n in pictures.items()}, both
-                )
-                for (view, _), (answer, turned) in zip(looked, answers, strict=True):
+                answers = self._find(looked, shown, {v: regions[n] for v, n in pictures.items()})
+                for (view, _), answer in zip(looked, answers, strict=True):
                     if tracks[view].follow(answer, lag, height, width):
                         keypoints[instant, view] = without_guesses(answer).keypoints
                         assert answer.context is not None
                         context[instant, view] = answer.context
                         crop[instant, view] = self._finder.crop_height(answer.box)
-                        if turned is not None:
-                            mirrored_context[instant, view] = turned
                     elif view not in started:
                         waiting.append(view)
-        return _Found(place, keypoints, context, mirrored_context, crop)
+        return _Found(place, keypoints, context, crop)
 
     def _find(
         self,
         looked: list[tuple[int, Floats]],
         shown: dict[int, npt.NDArray[np.uint8]],
         regions: dict[int, Floats],
-        both: bool,
-    ) -> list[tuple[View2D, Floats | None]]:
-        """Answers in pixels of the whole picture, for boxes there, and mirrored context."""
+    ) -> list[View2D]:
+        """Answers in pixels of the whole picture, for boxes there."""
         if not looked:
             return []
         self._operations.take([shown.get(view) for view in range(max(shown) + 1)])
@@ -190,59 +147,38 @@ class FeaturePass:
             (view, ((box - np.tile(regions[view][:2], 2)) * scales[view]).astype(np.float32))
             for view, box in looked
         ]
-        answers: Sequence[tuple[View2D, Floats | None]]
-        if both:
-            answers = self._finder.find_both_ways(inside, _unnoted)
-        else:
-            answers = [(answer, None) for answer in self._finder.find(inside, _unnoted)]
         placed = []
-        for (view, _), (answer, turned) in zip(looked, answers, strict=True):
+        for (view, _), answer in zip(looked, self._finder.find(inside, _unnoted), strict=True):
             keypoints = answer.keypoints.copy()
             keypoints[:, :2] = keypoints[:, :2] / scales[view] + regions[view][:2]
             box = (answer.box / scales[view] + np.tile(regions[view][:2], 2)).astype(np.float32)
-            placed.append((View2D(keypoints, box, answer.context), turned))
+            placed.append(View2D(keypoints, box, answer.context))
         return placed
 
-    def _scene(
-        self,
-        boarded: BoardedScene,
-        found: _Found,
-        keypoints: Floats,
-        context: _Context,
-        mirror: bool,
-    ) -> FeatureScene:
+    def _scene(self, boarded: BoardedScene, found: _Found) -> FeatureScene:
         scene, place = boarded.scene, found.place
         width, height = (int(size) for size in scene.picture_size)
         there = place >= 0
-        keypoints = to_half_widths(keypoints, width, height)
+        keypoints = to_half_widths(found.keypoints, width, height)
         keypoints[keypoints[..., 2] <= 0] = 0
         offset = np.full(place.shape, np.nan, np.float32)
         instants = np.nonzero(there)[0]
         offset[there] = scene.picture_times_s[place[there]] - scene.instant_times_s[instants]
         seen = np.zeros((len(scene.instant), JOINT_COUNT, 3), np.float32)
         seen[..., :2] = scene.joints_px[:, 0]
-        if mirror:
-            seen[..., 0] = width - seen[..., 0]
-            seen = seen[:, list(MIRROR)]
         truth = np.full((*place.shape, JOINT_COUNT, 2), np.nan, np.float32)
         truth[there] = to_half_widths(seen, width, height)[place[there], :, :2]
         visibility = np.zeros((*place.shape, JOINT_COUNT), np.uint8)
-        labels = boarded.visibility
-        visibility[there] = (labels[:, list(MIRROR)] if mirror else labels)[place[there]]
-        joints, rotation = scene.joints_m, scene.camera_R
-        if mirror:
-            flip = np.array((-1.0, 1.0, 1.0), np.float32)
-            joints = joints[:, list(MIRROR)] * flip
-            rotation = rotation * flip * flip[:, None]
+        visibility[there] = boarded.visibility[place[there]]
         sparse = FeatureScene(
             keypoints=keypoints,
-            context=context,
+            context=found.context,
             crop=found.crop * np.float32(2 / width),
             offset_s=offset,
             truth=truth,
             visibility=visibility,
-            joints_m=np.asarray(joints, np.float32),
-            rotation=np.asarray(rotation, np.float32),
+            joints_m=np.asarray(scene.joints_m, np.float32),
+            rotation=np.asarray(scene.camera_R, np.float32),
             digest=self.digest,
             boards=self._boards,
         )
@@ -253,16 +189,11 @@ def _unnoted(stage: str, seconds: float) -> None:
     """Nobody asks how long it took."""
 
 
-def _picture(scene: BoardedScene, number: int, mirror: bool) -> npt.NDArray[np.uint8]:
+def _picture(scene: BoardedScene, number: int) -> npt.NDArray[np.uint8]:
     """A picture as front ends want it: BGR."""
     rgb = scene.picture(number)
-    return np.ascontiguousarray(rgb[:, ::-1, ::-1] if mirror else rgb[..., ::-1])
+    return np.ascontiguousarray(rgb[..., ::-1])
 
 
 def _width(box: Floats) -> float:
     return float(box[2] - box[0])
-
-
-def _flipped(boxes: Floats, width: int) -> Floats:
-    """Boxes (N, 4) in the mirrored picture."""
-    return np.stack((width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]), 1)

@@ -31,6 +31,7 @@ from tools.training.lifter_data import (
 from tools.training.lifter_weights import fill_lifter
 from tools.training.lost_joints import lose_joints
 from tools.training.metrics import joint_errors, procrustes_errors
+from tools.training.mirrored_scenes import mirrored_scene
 from tools.training.mocap import load_mocap
 from tools.training.rendered_bodies import vary_people
 from tools.training.rendered_errors import disturb, disturb_context, turn_views
@@ -101,7 +102,8 @@ class LifterTask:
         if folder is None:
             raise UserError("features: the preset trains on rendered sequences; give --features")
         scenes = load_feature_scenes(folder, split)
-        bank = WindowBank(scenes, self.config.network.frames, device)
+        mirrored = tuple(mirrored_scene(scene) for scene in scenes) if split == "train" else ()
+        bank = WindowBank(scenes + mirrored, self.config.network.frames, device)
         channels = self.config.network.context_channels
         if bank.context.shape[-1] != channels:
             raise UserError(
@@ -113,9 +115,10 @@ class LifterTask:
                 f"features: no scene of {folder / split} has {bank.frames} instants; "
                 "render longer sequences"
             )
-        if bank.short_scenes and parallel.rank() == 0:
+        short = sum(len(scene.joints_m) < bank.frames for scene in scenes)
+        if short and parallel.rank() == 0:
             print(
-                f"features: {bank.short_scenes} of {len(scenes)} scenes of {folder / split} have "
+                f"features: {short} of {len(scenes)} scenes of {folder / split} have "
                 f"fewer than {bank.frames} instants and are left out",
                 file=sys.stderr,
             )

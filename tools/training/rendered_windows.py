@@ -105,11 +105,6 @@ class WindowBank:
         """The most cameras of any scene that is long enough for a window."""
         return int(self.cameras[self.starts[:, 0]].max()) if len(self.starts) else 0
 
-    @property
-    def short_scenes(self) -> int:
-        """How many scenes are too short for a window, and give none."""
-        return int((self.instants < self.frames).sum())
-
     def feature_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation (C,) of the context at joints that were found."""
         found = self.context[self.keypoints[..., 2] > 0].float()

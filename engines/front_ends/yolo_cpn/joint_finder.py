@@ -104,59 +104,22 @@ class JointFinder:
         Returns:
             One answer a person, in the same order.
         """
-        return [answer for answer, _ in self._find(people, note)]
-
-    @property
-    def looks_twice(self) -> bool:
-        """Whether mirrored crops are looked at, too."""
-        return self._reading.partners is not None
-
-    def find_both_ways(
-        self, people: Sequence[tuple[int, Floats]], note: Callable[[str, float], None]
-    ) -> list[tuple[View2D, Floats]]:
-        """As ``find``, and the context that the same people have in the mirrored picture.
-
-        Looking at both, the joints found there are the mirror images of those found here.
-
-        Args:
-            people: view and box (4,) of each.
-            note: told how many seconds each stage took.
-
-        Returns:
-            For each person the answer, and (17, C) context, by the joints of the mirrored person.
-
-        Raises:
-            ValueError: only the crops as they are are looked at, or there is no sampled context.
-        """
-        if not self.looks_twice or self._context != "sampled":
-            raise ValueError("mirrored crops are not looked at, or have no context at the joints")
-        found = self._find(people, note, both=True)
-        return [(answer, mirrored) for answer, mirrored in found if mirrored is not None]
-
-    def _find(
-        self,
-        people: Sequence[tuple[int, Floats]],
-        note: Callable[[str, float], None],
-        both: bool = False,
-    ) -> list[tuple[View2D, Floats | None]]:
         if not people:
             return []
         start = perf_counter()
         patches = [Patch(view, crop_region(box, self._height, self._width)) for view, box in people]
-        reading = replace(self._reading, both=True) if both else self._reading
-        answer = self._operations.find_joints(self._backend, patches, reading)
+        answer = self._operations.find_joints(self._backend, patches, self._reading)
         joints, rivals = self._facts.found(answer)
         middle = perf_counter()
         note("pose", middle - start)
-        context, other = self._read_context(answer, joints, rivals, both)
+        context = self._read_context(answer, joints, rivals)
         note("context", perf_counter() - middle)
-        views: list[tuple[View2D, Floats | None]] = []
+        views: list[View2D] = []
         for index, patch in enumerate(patches):
             placed = patch.region.to_picture(joints[index, :, :2], self._height, self._width)
             keypoints = np.concatenate((placed, joints[index, :, 2:]), 1).astype(np.float32)
             own = None if context is None else np.ascontiguousarray(context[index])
-            turned_context = None if other is None else np.ascontiguousarray(other[index])
-            views.append((View2D(keypoints, patch.region.box, own), turned_context))
+            views.append(View2D(keypoints, patch.region.box, own))
         return views
 
     def _mirrored(self, places: Floats) -> Floats:
@@ -165,28 +128,18 @@ class JointFinder:
         turned[..., 0] = self._width - turned[..., 0]
         return turned
 
-    def _read_context(
-        self, answer: PoseAnswer, joints: Floats, rivals: Floats, both: bool
-    ) -> tuple[Floats | None, Floats | None]:
-        """The context (B, 17, C), and that of the mirrored person where both are wanted."""
+    def _read_context(self, answer: PoseAnswer, joints: Floats, rivals: Floats) -> Floats | None:
+        """The context (B, 17, C), if there is any."""
         if self._context == "none":
-            return None, None
+            return None
         if self._context == "pooled":
             pooled = self._operations.pool(answer)[:, None]
-            return np.repeat(pooled, joints.shape[1], axis=1), None
-        told, turned = self._sampled(answer.features, joints), None
+            return np.repeat(pooled, joints.shape[1], axis=1)
+        told = self._sampled(answer.features, joints)
         if answer.mirrored is not None:
+            # Both tell the same of the same joints; their mean errs less.
             turned = self._sampled(answer.mirrored, self._mirrored(joints))
-            if self._facts.by_joint:
-                # Both tell the same of the same joints; their mean errs less.
-                told = np.float32(0.5) * (told + mirrored_told(turned))
-                turned = mirrored_told(told) if both else None
-        context = self._with_rivals(told, joints, rivals)
-        if not both or turned is None:
-            return context, None
-        return context, self._with_rivals(turned, self._mirrored(joints), self._mirrored(rivals))
-
-    def _with_rivals(self, told: Floats, joints: Floats, rivals: Floats) -> Floats:
+            told = np.float32(0.5) * (told + mirrored_told(turned))
         return np.concatenate((told, rival_features(joints[..., :2], rivals, self._height)), 2)
 
     def _sampled(self, features: object, joints: Floats) -> Floats:

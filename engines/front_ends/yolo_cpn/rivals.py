@@ -7,12 +7,15 @@ can. So these rivals are part of the image context that it reads at each joint.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from engines.skeleton import MIRROR
+
 Floats = npt.NDArray[np.float32]
+_Real = TypeVar("_Real", bound=np.floating)
 
 RIVALS: Final = 2
 """So many further peaks of each joint are told, highest first."""
@@ -46,3 +49,10 @@ def rival_features(places: Floats, rivals: Floats, height: int) -> Floats:
     told = np.concatenate((away, rivals[..., 2:]), -1)
     told[rivals[..., 2] <= 0] = 0
     return told.reshape(*told.shape[:-2], RIVAL_CHANNELS).astype(np.float32)
+
+
+def mirrored_rivals(told: npt.NDArray[_Real]) -> npt.NDArray[_Real]:
+    """What ``rival_features`` says of a person as it is of the mirrored one; any precision."""
+    turned = told[..., list(MIRROR), :].copy()
+    turned[..., ::3] *= -1
+    return turned
