@@ -17,6 +17,7 @@ from engines.networks.joint_context import (
     NEIGHBOURS,
     SEEN,
     TOWARDS,
+    TOWARDS_DOUBT,
     TOWARDS_UNIT,
 )
 from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
@@ -42,6 +43,7 @@ CROP: Final = 0.8
 TOLD_DOUBT: Final = -3.5
 TOLD_BONE_DOUBT: Final = -4.0
 TOLD_SEEN: Final = 2.5
+TOLD_TOWARDS_DOUBT: Final = -1.5
 
 
 def body_heights(joints: np.ndarray) -> float:
@@ -68,7 +70,7 @@ def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureSc
     told[..., DEPTH] = depth
     told[..., 1:, BONE] = depth[..., 1:] - depth[..., PARENTS[1:]]
     told[..., DOUBT], told[..., BONE_DOUBT] = TOLD_DOUBT, TOLD_BONE_DOUBT
-    told[..., SEEN] = TOLD_SEEN
+    told[..., SEEN], told[..., TOWARDS_DOUBT] = TOLD_SEEN, TOLD_TOWARDS_DOUBT
     around = xy[..., np.array(NEIGHBOURS), :] - xy[..., None, :]
     told[..., TOWARDS] = (around / (TOWARDS_UNIT * CROP)).reshape(*xy.shape[:3], 4)
     rivals = np.zeros((*xy.shape[:3], RIVAL_CHANNELS), np.float32)

@@ -29,6 +29,7 @@ from engines.networks.joint_context import (
     NEIGHBOURS,
     SEEN,
     TOWARDS,
+    TOWARDS_DOUBT,
     TOWARDS_UNIT,
 )
 from engines.skeleton import PARENTS
@@ -173,7 +174,7 @@ def test_turned_views_are_what_turned_cameras_see() -> None:
     torch.testing.assert_close(plain.target[..., 2], turned.target[..., 2])
     assert torch.equal(plain.keypoints[..., 2], turned.keypoints[..., 2])
     # A rival that lay where another joint is still does, as far as its direction goes.
-    stays = [DEPTH, DOUBT, SEEN, BONE, BONE_DOUBT]
+    stays = [DEPTH, DOUBT, SEEN, BONE, BONE_DOUBT, *range(JOINT_CHANNELS)[TOWARDS_DOUBT]]
     stays += range(JOINT_CHANNELS + 2, JOINT_CHANNELS + RIVAL_CHANNELS)
     assert torch.equal(plain.context[..., stays], turned.context[..., stays])
     for axis, wanted in ((0, plain), (1, turned)):

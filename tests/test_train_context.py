@@ -46,7 +46,7 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
             save_feature_scene(scene, features / split / f"{seed}.safetensors")
     config = LifterTaskConfig(
         network=RigLifterConfig(
-            frames=6, width=32, joint_width=16, depth=1, joint_depth=1, context_channels=15
+            frames=6, width=32, joint_width=16, depth=1, joint_depth=1, context_channels=17
         ),
         views_per_batch=24,
         validation_windows=2,
@@ -79,7 +79,7 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
 
 PRESET = """
 task:
-  network: {frames: 6, width: 32, joint_width: 16, depth: 1, joint_depth: 1, context_channels: 15}
+  network: {frames: 6, width: 32, joint_width: 16, depth: 1, joint_depth: 1, context_channels: 17}
   views_per_batch: 16
   validation_windows: 4
   rendered: {share: 0.5, validation_windows: 4}

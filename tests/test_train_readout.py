@@ -17,6 +17,7 @@ from engines.networks.joint_context import (
     NEIGHBOURS,
     SEEN,
     TOWARDS,
+    TOWARDS_DOUBT,
     TOWARDS_UNIT,
 )
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
@@ -75,6 +76,7 @@ def _truth(joints: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
     bones = depths[:, 1:] - depths[:, PARENTS[1:]]
     told[:, 1:, BONE] = bones[..., None, None]
     told[:, :, DOUBT], told[:, :, BONE_DOUBT], told[:, :, SEEN] = -5.0, -5.0, 5.0
+    told[:, :, TOWARDS_DOUBT] = -5.0
     around = joints[:, torch.tensor(NEIGHBOURS)][:, :, :, None, None] - here
     told[:, :, TOWARDS] = (around / (TOWARDS_UNIT * HEIGHT)).movedim(-1, 3).flatten(2, 3)
     return told.flatten(1, 2)
@@ -130,7 +132,10 @@ def test_neighbours_are_told_from_where_it_is_read() -> None:
     assert off["towards"] < 0.2
 
 
-@pytest.mark.parametrize(("told", "doubted"), [(DEPTH, DOUBT), (BONE, BONE_DOUBT)])
+@pytest.mark.parametrize(
+    ("told", "doubted"),
+    [(DEPTH, DOUBT), (BONE, BONE_DOUBT), (TOWARDS.start + 2, TOWARDS_DOUBT.start + 1)],
+)
 def test_a_joint_told_wrong_is_doubted(told: int, doubted: int) -> None:
     joints, depths, visibility = _people(3)
     features = _truth(joints, depths).reshape(2, 17, JOINT_CHANNELS, -1)
@@ -139,9 +144,10 @@ def test_a_joint_told_wrong_is_doubted(told: int, doubted: int) -> None:
     loss, _ = readout_loss(maps, joints, depths, visibility, HEIGHT, EXACT)
     (gradient,) = torch.autograd.grad(loss, maps)
     rise = gradient.reshape(2, 17, JOINT_CHANNELS, -1).sum(-1)
+    doubts = {DOUBT, BONE_DOUBT, *range(JOINT_CHANNELS)[TOWARDS_DOUBT]}
     assert (rise[:, :, doubted] < 0).all(), "an error above the expected one raises the doubt"
-    other = BONE_DOUBT if doubted == DOUBT else DOUBT
-    assert (rise[:, :, other] > 0).all(), "none at all lowers it"
+    for other in doubts - {doubted}:
+        assert (rise[:, :, other] > 0).all(), "none at all lowers it"
 
 
 def test_the_network_learns_to_tell() -> None:

@@ -1,9 +1,9 @@
 """The image stream of the rig-agnostic lifter: context read at joints, fused into the pose.
 
-The joints of a picture first hear of each other what is told of them, so that a missing one learns
-from its neighbours where it is. Then the two streams read from each other by cross-attention as in
-DSVTformer. Everything that this stream adds to the pose is multiplied by the context mask, so that
-without context it adds exactly nothing.
+A joint that was not found is put where those that were found point to, and marked. The joints of a
+picture hear of each other what is told of them. Then the two streams read from each other by
+cross-attention as in DSVTformer. Everything that this stream adds to the pose is multiplied by the
+context mask, so that without context it adds exactly nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.networks.attention import CrossAttention, TransformerBlock
+from engines.networks.pointed_joints import PointedJoints
 from engines.skeleton import JOINT_COUNT
 
 
@@ -47,6 +48,8 @@ class ContextStream(nn.Module):
     ) -> None:
         super().__init__()
         self.merge, self.channels, self.width = frames_merged, channels, width
+        self.pointed = PointedJoints()
+        self.mark = nn.Linear(frames_merged, pose_joint_width, bias=False)
         self.embed = nn.Linear(frames_merged * channels, width)
         self.joint_position = nn.Parameter(torch.randn(JOINT_COUNT, width) * 0.02)
         self.joint_block = TransformerBlock(width, 2, 2.0)
@@ -66,6 +69,7 @@ class ContextStream(nn.Module):
             # Starts silent, so that adding the stream to a trained pose stream harms nothing.
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
+        nn.init.zeros_(self.mark.weight)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:

@@ -17,7 +17,7 @@ from engines.skeleton import MIRROR
 BY_JOINT: Final = "by joint"
 """What a network's file says of features of which each joint has its own."""
 
-JOINT_CHANNELS: Final = 9
+JOINT_CHANNELS: Final = 11
 """Numbers told of each joint, in this order: see the slices below."""
 
 DEPTH: Final = 0
@@ -39,6 +39,9 @@ of the directions of bones: Xiang et al., "Monocular Total Capture", CVPR 2019.)
 
 BONE_DOUBT: Final = 8
 """Logarithm of the error that ``BONE`` is expected to have, in body heights."""
+
+TOWARDS_DOUBT: Final = slice(9, 11)
+"""Logarithm of how far off each of the two neighbours may be, in tenths of the crop's height."""
 
 NEIGHBOURS: Final = (
     (7, 8),

@@ -55,7 +55,7 @@ class RigLifterConfig:
     heads: int = 4
     joint_heads: int = 2
     mlp_ratio: float = 2.0
-    context_channels: int = 15
+    context_channels: int = 17
     context_width: int = 64
 
 
@@ -137,9 +137,14 @@ class RigLifter(nn.Module):
         merge, narrow = self.config.merge, self.config.joint_width
         batch, views = keypoints.shape[0], keypoints.shape[2]
         steps = self.config.frames // merge
-        features, box, seen = self._features(keypoints, view_mask)
+        pointed = None
+        if context is not None and context_mask is not None:
+            pointed = self.context_stream.pointed(keypoints, context, context_mask)
+        features, box, seen = self._features(keypoints, view_mask, pointed)
 
         joint_tokens = self.joint_embed(features) + self.joint_position
+        if pointed is not None:
+            joint_tokens = joint_tokens + self.context_stream.mark(self._merged(pointed[1]))
         for block in self.joint_blocks:
             joint_tokens = block(joint_tokens)  # (B*V*steps, 17, narrow)
         image = None
@@ -181,12 +186,21 @@ class RigLifter(nn.Module):
         )
         return joints, log_sigma
 
-    def _features(self, keypoints: Tensor, view_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _merged(self, values: Tensor) -> Tensor:
+        """(B, F, V, 17) by the frames of a token: (B*V*steps, 17, merge)."""
+        merge = self.config.merge
+        tokens = values.transpose(1, 2).reshape(-1, merge, JOINT_COUNT)
+        return tokens.transpose(1, 2)
+
+    def _features(
+        self, keypoints: Tensor, view_mask: Tensor, pointed: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What the network sees of the joints.
 
         Args:
             keypoints: (B, F, V, 17, 3) as in `forward`.
             view_mask: (B, V).
+            pointed: Of missing joints, what `PointedJoints` says.
 
         Returns:
             Features of a joint in ``merge`` frames, (B*V*steps, 17, 6*merge); of a view's box,
@@ -200,12 +214,20 @@ class RigLifter(nn.Module):
         seen = confidence > 0
         xy = torch.where(seen, points[..., :2], 0.0)
         centre, size = person_box(xy, confidence)
+        box = torch.cat([centre, size.log(), confidence.mean((2, 3), keepdim=True)], dim=-1)
+        seen_steps = confidence.reshape(-1, views, steps, merge * JOINT_COUNT).amax(-1) > 0
+        if pointed is not None:
+            # They join the others only now: the box is that of the joints found.
+            places, sure = (value.transpose(1, 2) for value in pointed)
+            sure = sure * view_mask[:, :, None, None]
+            told = (sure > 0)[..., None]
+            xy = torch.where(told, places, xy)
+            confidence = confidence + sure[..., None]
+            seen = seen | told
         inside = torch.where(seen, (xy - centre) / size, 0.0).clamp(-4.0, 4.0)
         features = torch.cat([inside, xy, confidence, seen.to(xy.dtype)], dim=-1)
         features = features.reshape(-1, views, steps, merge, JOINT_COUNT, _FEATURES)
         features = features.transpose(3, 4).reshape(-1, JOINT_COUNT, merge * _FEATURES)
-        box = torch.cat([centre, size.log(), confidence.mean((2, 3), keepdim=True)], dim=-1)
-        seen_steps = confidence.reshape(-1, views, steps, merge * JOINT_COUNT).amax(-1) > 0
         return features, box[:, :, 0, 0], seen_steps
 
 

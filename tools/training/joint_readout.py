@@ -18,6 +18,7 @@ from engines.networks.joint_context import (
     DOUBT,
     SEEN,
     TOWARDS,
+    TOWARDS_DOUBT,
     TOWARDS_UNIT,
 )
 from tools.studio.shards import OUTSIDE, VISIBLE
@@ -34,7 +35,7 @@ class ReadoutConfig:
     Attributes:
         depth: Cost of a depth that is wrong by a body height.
         bone: Cost of a bone's depth that is wrong by a body height.
-        doubt: Cost of a nat of surprise by the error of either.
+        doubt: Cost of a nat of surprise by the error of any of the three.
         seen: Cost of a nat of surprise by whether a joint is seen.
         towards: Cost of a neighbour that is wrong by a tenth of the crop's height.
         scatter: Standard deviation of where it is read, in hundredths of the crop's height: live,
@@ -106,12 +107,15 @@ def readout_loss(
         told[..., SEEN], (visibility == VISIBLE).float(), reduction="none"
     )
     around = towards_neighbours(joints, places) / (TOWARDS_UNIT * height)
-    known = inside[..., None] * (around.abs() < _FARTHEST)
-    astray = known * (told[..., TOWARDS] - around).abs()
+    pairs = (*joints.shape[:2], -1, 2)
+    known = inside[..., None] * (around.abs().reshape(pairs).amax(-1) < _FARTHEST)
+    astray = known[..., None] * (told[..., TOWARDS] - around).reshape(pairs)
+    doubted = known * _surprise(astray.norm(dim=-1), told[..., TOWARDS_DOUBT])
     each = config.depth * off + config.bone * bent + config.doubt * surprise + config.seen * seen
     loss = (inside * each).sum() / count
-    towards = astray.sum() / known.sum().clamp(min=1)
-    return loss + 4 * config.towards * towards, {
+    towards = astray.abs().sum() / (2 * known.sum()).clamp(min=1)
+    loss = loss + 4 * config.towards * towards + 2 * config.doubt * doubted.sum() / count
+    return loss, {
         "depth": ((inside * off).sum() / count).detach(),
         "bone": ((inside * bent).sum() / count).detach(),
         "towards": 10 * towards.detach(),
