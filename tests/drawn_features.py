@@ -11,6 +11,7 @@ from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.networks.joint_context import (
     BONE,
     BONE_DOUBT,
+    BONE_UNIT,
     DEPTH,
     DOUBT,
     JOINT_CHANNELS,
@@ -68,7 +69,7 @@ def drawn_features(frames: int = 30, views: int = 3, seed: int = 0) -> FeatureSc
     told = np.zeros((*xy.shape[:3], JOINT_CHANNELS), np.float32)
     depth = camera[..., 2] * body_heights(joints)
     told[..., DEPTH] = depth
-    told[..., 1:, BONE] = depth[..., 1:] - depth[..., PARENTS[1:]]
+    told[..., 1:, BONE] = (depth[..., 1:] - depth[..., PARENTS[1:]]) / BONE_UNIT
     told[..., DOUBT], told[..., BONE_DOUBT] = TOLD_DOUBT, TOLD_BONE_DOUBT
     told[..., SEEN], told[..., TOWARDS_DOUBT] = TOLD_SEEN, TOLD_TOWARDS_DOUBT
     around = xy[..., np.array(NEIGHBOURS), :] - xy[..., None, :]

@@ -25,7 +25,7 @@ SMALL = {
     ),
     "rig-lifter-small": (
         "rig_lifter",
-        {"context": True, "frames": 3, "width": 32, "depth": 1, "context_channels": 8},
+        {"context": True, "frames": 3, "width": 32, "depth": 1, "context_channels": 17},
     ),
 }
 

@@ -15,6 +15,7 @@ from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.networks.catalog import build
 from engines.networks.engine_network import EngineNetwork
+from engines.networks.joint_context import JOINT_CHANNELS
 from engines.networks.pose_network import FeatureMaps, PoseNetwork
 from exported import make
 from marker_networks import (
@@ -33,7 +34,12 @@ VIEWS, FRAMES = 4, 3
 def _lifter(kind: str) -> EngineNetwork:
     if kind == "dsvtformer":
         return make("dsvtformer-small")
-    options = {"frames": FRAMES, "width": 32, "depth": 1, "context_channels": 3 + RIVAL_CHANNELS}
+    options = {
+        "frames": FRAMES,
+        "width": 32,
+        "depth": 1,
+        "context_channels": JOINT_CHANNELS + RIVAL_CHANNELS,
+    }
     torch.manual_seed(0)
     return enliven(build("rig_lifter", {**options, "context": kind == "rig, context"}))
 
@@ -55,13 +61,13 @@ def test_the_rig_lifter_gets_what_the_host_would_give_it(kind: str) -> None:
     lifter = _lifter(kind)
     chain = DeviceChain(
         TorchBackend(marker_detector(), 1),
-        TorchBackend(marker_pose_network(), 1),
+        TorchBackend(marker_pose_network(by_joint=True), 1),
         TorchBackend(lifter, 1),
         VIEWS,
     )
     front_end = YoloCpnFrontEnd(
         TorchBackend(marker_detector(), 1),
-        TorchBackend(marker_pose_network(), 1),
+        TorchBackend(marker_pose_network(by_joint=True), 1),
         VIEWS,
         YoloCpnSettings(track=TrackSettings(check_every=1)),
     )
@@ -96,7 +102,7 @@ def test_the_chain_is_the_same_with_the_steps_of_the_host() -> None:
     chains = [
         DeviceChain(
             TorchBackend(marker_detector(), 1),
-            TorchBackend(marker_pose_network(), 1),
+            TorchBackend(marker_pose_network(by_joint=True), 1),
             TorchBackend(_lifter("rig, context"), 1),
             VIEWS,
             operations,
@@ -164,7 +170,9 @@ def test_wrong_networks_are_refused() -> None:
 
 def test_steps_are_timed_where_somebody_asks() -> None:
     lifter = _lifter("rig, context")
-    networks = [TorchBackend(n, 1) for n in (marker_detector(), marker_pose_network(), lifter)]
+    networks = [
+        TorchBackend(n, 1) for n in (marker_detector(), marker_pose_network(by_joint=True), lifter)
+    ]
     timed, plain = (DeviceChain(networks[0], networks[1], networks[2], VIEWS) for _ in range(2))
     steps: list[tuple[str, float]] = []
     for images in _sets(2):

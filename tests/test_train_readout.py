@@ -11,6 +11,7 @@ import torch
 from engines.networks.joint_context import (
     BONE,
     BONE_DOUBT,
+    BONE_UNIT,
     DEPTH,
     DOUBT,
     JOINT_CHANNELS,
@@ -73,7 +74,7 @@ def _truth(joints: torch.Tensor, depths: torch.Tensor) -> torch.Tensor:
     here = (torch.stack((x, y), -1) + 0.5) * 8
     told = torch.zeros(len(joints), 17, JOINT_CHANNELS, rows, columns)
     told[:, :, DEPTH] = depths[..., None, None]
-    bones = depths[:, 1:] - depths[:, PARENTS[1:]]
+    bones = (depths[:, 1:] - depths[:, PARENTS[1:]]) / BONE_UNIT
     told[:, 1:, BONE] = bones[..., None, None]
     told[:, :, DOUBT], told[:, :, BONE_DOUBT], told[:, :, SEEN] = -5.0, -5.0, 5.0
     told[:, :, TOWARDS_DOUBT] = -5.0
@@ -112,7 +113,7 @@ def test_the_truth_costs_least_and_joints_outside_nothing() -> None:
     changes = ((DEPTH, "depth"), (BONE, "bone"), (SEEN, "seen"), (TOWARDS.start, "towards"))
     for channel, name in changes:
         wrong = features.reshape(2, 17, JOINT_CHANNELS, *features.shape[2:]).clone()
-        wrong[:, 5, channel] -= 0.5 if name != "seen" else 9.0
+        wrong[:, 5, channel] -= {"bone": 5.0, "seen": 9.0}.get(name, 0.5)
         worse[name] = wrong.flatten(1, 2)
         cost_now, off = cost(worse[name])
         assert cost_now > right + 1e-3, name

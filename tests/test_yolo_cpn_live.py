@@ -32,12 +32,12 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``detector.onnx``, ``pose.onnx`` and the lifter's files."""
     folder = tmp_path_factory.mktemp("networks")
     save_onnx(to_onnx(marker_detector()), folder / "detector.onnx")
-    pose = marker_pose_network()
+    pose = marker_pose_network(by_joint=True)
     digest = weights_digest(pose)
     pose.info = dataclasses.replace(pose.info, facts={**pose.info.facts, "weights": digest})
     save_onnx(to_onnx(pose), folder / "pose.onnx")
     torch.manual_seed(0)
-    lifter = RigLifter(RigLifterConfig(width=32, depth=1, context_channels=9, context_width=16))
+    lifter = RigLifter(RigLifterConfig(width=32, depth=1, context_width=16))
     ship_lifter(lifter, folder, stature_body_units=1.7, training={}, context_of=digest)
     return folder
 

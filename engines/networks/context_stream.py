@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.networks.attention import CrossAttention, TransformerBlock
+from engines.networks.joint_context import JOINT_CHANNELS
 from engines.networks.pointed_joints import PointedJoints
 from engines.skeleton import JOINT_COUNT
 
@@ -34,7 +35,11 @@ class ImageTokens:
 
 
 class ContextStream(nn.Module):
-    """Image tokens beside the pose tokens, and the cross-attention between the two."""
+    """Image tokens beside the pose tokens, and the cross-attention between the two.
+
+    Raises:
+        ValueError: the context has fewer channels than are told of a joint.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class ContextStream(nn.Module):
         layers: int,
     ) -> None:
         super().__init__()
+        if channels < JOINT_CHANNELS:
+            raise ValueError(f"{channels} channels of context, want {JOINT_CHANNELS} or more")
         self.merge, self.channels, self.width = frames_merged, channels, width
         self.pointed = PointedJoints()
         self.mark = nn.Linear(frames_merged, pose_joint_width, bias=False)

@@ -33,12 +33,12 @@ TOWARDS: Final = slice(3, 7)
 """x, y of each of two neighbours in the crop, from where this is read, in tenths of its height."""
 
 BONE: Final = 7
-"""How far behind its parent the joint is, along the same ray, in body heights: which way a bone
-points is told by what is around it, where its depth also takes all bones up to the pelvis. (Maps
-of the directions of bones: Xiang et al., "Monocular Total Capture", CVPR 2019.)"""
+"""How far behind its parent the joint is, along the same ray, in tenths of body height: which way a
+bone points is told by what is around it, where its depth also takes all bones up to the pelvis.
+(Maps of the directions of bones: Xiang et al., "Monocular Total Capture", CVPR 2019.)"""
 
 BONE_DOUBT: Final = 8
-"""Logarithm of the error that ``BONE`` is expected to have, in body heights."""
+"""Logarithm of the error that ``BONE`` is expected to have, in tenths of body height."""
 
 TOWARDS_DOUBT: Final = slice(9, 11)
 """Logarithm of how far off each of the two neighbours may be, in tenths of the crop's height."""
@@ -66,6 +66,9 @@ NEIGHBOURS: Final = (
 
 TOWARDS_UNIT: Final = 0.1
 """Of the crop's height."""
+
+BONE_UNIT: Final = 0.1
+"""Of body height."""
 
 _Real = TypeVar("_Real", bound=np.floating)
 

@@ -14,6 +14,7 @@ from engines.front_ends.yolo_cpn.tensor_operations import sample_features
 from engines.networks.joint_context import (
     BONE,
     BONE_DOUBT,
+    BONE_UNIT,
     DEPTH,
     DOUBT,
     SEEN,
@@ -34,7 +35,7 @@ class ReadoutConfig:
 
     Attributes:
         depth: Cost of a depth that is wrong by a body height.
-        bone: Cost of a bone's depth that is wrong by a body height.
+        bone: Cost of a bone's depth that is wrong by a tenth of body height.
         doubt: Cost of a nat of surprise by the error of any of the three.
         seen: Cost of a nat of surprise by whether a joint is seen.
         towards: Cost of a neighbour that is wrong by a tenth of the crop's height.
@@ -45,7 +46,7 @@ class ReadoutConfig:
     """
 
     depth: float = 4.0
-    bone: float = 8.0
+    bone: float = 0.8
     doubt: float = 0.05
     seen: float = 0.1
     towards: float = 0.1
@@ -101,7 +102,7 @@ def readout_loss(
     count = inside.sum().clamp(min=1)
 
     off = (told[..., DEPTH] - depths).abs()
-    bent = (told[..., BONE] - behind_parents(depths)).abs()
+    bent = (told[..., BONE] - behind_parents(depths) / BONE_UNIT).abs()
     surprise = _surprise(off, told[..., DOUBT]) + _surprise(bent, told[..., BONE_DOUBT])
     seen = functional.binary_cross_entropy_with_logits(
         told[..., SEEN], (visibility == VISIBLE).float(), reduction="none"
@@ -117,7 +118,7 @@ def readout_loss(
     loss = loss + 4 * config.towards * towards + 2 * config.doubt * doubted.sum() / count
     return loss, {
         "depth": ((inside * off).sum() / count).detach(),
-        "bone": ((inside * bent).sum() / count).detach(),
+        "bone": BONE_UNIT * ((inside * bent).sum() / count).detach(),
         "towards": 10 * towards.detach(),
     }
 

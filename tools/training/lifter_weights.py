@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engines.errors import UserError
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.networks.rig_lifter import RigLifter, RigLifterConfig
 from tools.training.checkpoints import load_checkpoint
 
@@ -20,6 +21,7 @@ CONTEXT_STREAM = "context_stream."
 """Parameters of the image stream begin like this."""
 
 _EMBEDDING = "context_stream.embed.weight"
+_MARK = "context_stream.mark.weight"
 
 
 class Network(Protocol):
@@ -81,8 +83,8 @@ def fill_lifter(network: RigLifter, path: Path) -> bool:
 def load_pose_stream(network: RigLifter, state: dict[str, Tensor]) -> None:
     """Fills a network; the image stream may be absent as a whole, and then stays as it is.
 
-    Weights of a stream that read fewer channels fit, too: what they did not know comes after what
-    they did, and is not listened to at first.
+    Weights of a stream that was told fewer numbers of each joint fit, too: the new ones come after
+    those, before the rivals, and are not listened to at first.
 
     Raises:
         RuntimeError: A parameter is missing, unknown or of another shape.
@@ -93,9 +95,14 @@ def load_pose_stream(network: RigLifter, state: dict[str, Tensor]) -> None:
         state = {**state, **kept}
     elif (known := state[_EMBEDDING]).shape[1] < own[_EMBEDDING].shape[1]:
         width, merge = len(known), network.config.merge
+        known = known.reshape(width, merge, -1)
+        told = known.shape[-1] - RIVAL_CHANNELS
         wider = torch.zeros_like(own[_EMBEDDING]).reshape(width, merge, -1)
-        wider[..., : known.shape[1] // merge] = known.reshape(width, merge, -1)
-        state = {**state, _EMBEDDING: wider.reshape(width, -1)}
+        wider[..., :told] = known[..., :told]
+        wider[..., -RIVAL_CHANNELS:] = known[..., told:]
+        # Such weights knew nothing of joints that are pointed to, either.
+        state = {_MARK: torch.zeros_like(own[_MARK]), **state}
+        state[_EMBEDDING] = wider.reshape(width, -1)
     network.load_state_dict(state)
 
 

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engines.networks.joint_context import BONE, DEPTH, NEIGHBOURS, TOWARDS, TOWARDS_UNIT
+from engines.networks.joint_context import (
+    BONE,
+    BONE_UNIT,
+    DEPTH,
+    NEIGHBOURS,
+    TOWARDS,
+    TOWARDS_UNIT,
+)
 from engines.skeleton import PARENTS
 
 BODY_UNITS_PER_HEIGHT: Final = 1.81
@@ -39,7 +46,7 @@ def told_truth(depth: Tensor, places: Tensor, found: Tensor, crop: Tensor, chann
         (..., 17, ``channels``); 0 in the channels that are not about where things are.
     """
     told = depth.new_zeros(*depth.shape, channels)
-    told[..., DEPTH], told[..., BONE] = depth, behind_parents(depth)
+    told[..., DEPTH], told[..., BONE] = depth, behind_parents(depth) / BONE_UNIT
     unit = (TOWARDS_UNIT * crop)[..., None, None]
     around = towards_neighbours(places, found) / unit.clamp(min=1e-6)
     told[..., TOWARDS] = torch.where(unit > 0, around, 0.0).clamp(-_FARTHEST, _FARTHEST)
