@@ -18,7 +18,7 @@ from tools.training.lifter_weights import fill_lifter
 CHANNELS = JOINT_CHANNELS + RIVAL_CHANNELS
 SMALL = RigLifterConfig(frames=6, width=32, depth=1, context_channels=CHANNELS, context_width=16)
 WIDER = replace(SMALL, context_channels=CHANNELS + 4)
-EMBEDDING, MARK = "context_stream.embed.weight", "context_stream.mark.weight"
+EMBEDDING, POINTED = "context_stream.embed.weight", "context_stream.embed_pointed.weight"
 
 
 def _lively(config: RigLifterConfig, seed: int) -> RigLifter:
@@ -58,14 +58,14 @@ def test_weights_that_knew_no_pointed_joints_go_on(tmp_path: Path) -> None:
     """Those with seven numbers told of each joint, which shipped before."""
     network = _lively(SMALL, 0)
     state = network.state_dict()
-    del state[MARK]
+    del state[POINTED]
     narrow = state[EMBEDDING].reshape(16, 3, -1)
     kept = [*range(7), *range(JOINT_CHANNELS, CHANNELS)]
     state[EMBEDDING] = narrow[..., kept].reshape(16, -1).contiguous()
     save_file(state, tmp_path / "old.safetensors")
     grown = _lively(SMALL, 1)
     assert fill_lifter(grown, tmp_path / "old.safetensors")
-    assert (grown.state_dict()[MARK] == 0).all()
+    assert (grown.state_dict()[POINTED] == 0).all()
     embedding = grown.state_dict()[EMBEDDING].reshape(16, 3, -1)
     assert torch.equal(embedding[..., kept], narrow[..., kept])
     assert (embedding[..., 7:JOINT_CHANNELS] == 0).all()

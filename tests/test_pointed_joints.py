@@ -52,10 +52,10 @@ def _lost(
 )
 def test_who_is_pointed_to_is_found(seed: int, crop: float, joints: list[int]) -> None:
     keypoints, context, mask = _seen(seed, crop)
-    places, confidence = PointedJoints()(*_lost(keypoints, context, joints), mask)
+    places, confidence, away = PointedJoints()(*_lost(keypoints, context, joints), mask)
+    assert float(away.abs().max()) < 0.02
     for joint in range(17):
-        left = [other for other in POINTED_TO[joint] if other not in joints]
-        if joint not in joints or not left:
+        if not [other for other in POINTED_TO[joint] if other not in joints]:
             assert (confidence[..., joint] == 0).all()
             continue
         assert (confidence[..., joint] > 0.3).all()
@@ -73,12 +73,27 @@ def test_who_is_surer_is_believed_more_and_the_unsure_give_little_confidence() -
         context[..., joint, TOWARDS.start + 2 * slot] += error
         context[..., joint, TOWARDS_DOUBT.start + slot] = doubt
     found, told = _lost(keypoints, context, [knee])
-    places, confidence = PointedJoints()(found, told, mask)
+    places, confidence, _ = PointedJoints()(found, told, mask)
     gap = (places[..., knee, :] - keypoints[..., knee, :2]).norm(dim=-1)
     assert float(gap.max()) < 0.02
     found, told = _lost(keypoints, context, [knee, right])
-    _, alone = PointedJoints()(found, told, mask)
+    alone = PointedJoints()(found, told, mask).confidence
     assert (alone[..., knee] < 0.1).all() and (confidence[..., knee] > 0.6).all()
+
+
+def test_who_was_found_elsewhere_is_objected_to() -> None:
+    crop, knee = 0.8, 2
+    keypoints, context, mask = _seen(3, crop)
+    moved = torch.tensor((1.5, -2.0)) * 0.1 * crop
+    keypoints[..., knee, :2] += moved
+    # What it tells itself is told from where it was found.
+    context[..., knee, TOWARDS] -= torch.tensor((1.5, -2.0)).repeat(2)
+    _, confidence, away = PointedJoints()(keypoints, context, mask)
+    assert (confidence > 0.3).all()
+    # The scale is taken from all of them, the wrong one included.
+    assert float((away[..., knee, :] - torch.tensor((-1.5, 2.0))).abs().max()) < 0.6
+    rest = [joint for joint in range(17) if joint != knee]
+    assert float(away[..., rest, :].abs().median()) < 0.1
 
 
 def test_nothing_is_made_up() -> None:
@@ -86,13 +101,13 @@ def test_nothing_is_made_up() -> None:
     keypoints, context, mask = _seen(1, 0.8)
     found, told = _lost(keypoints, context, [3, 13])
     point = PointedJoints()
-    assert (point(found, told, mask)[1] > 0).any()
-    assert (point(found, told, torch.zeros_like(mask))[1] == 0).all()
-    assert (point(found, torch.zeros_like(told), mask)[1] == 0).all()
+    assert (point(found, told, mask).confidence > 0).any()
+    assert (point(found, told, torch.zeros_like(mask)).confidence == 0).all()
+    assert (point(found, torch.zeros_like(told), mask).confidence == 0).all()
     one, alone = _lost(keypoints, context, [j for j in range(17) if j != 2])
-    places, confidence = point(one, alone, mask)
+    places, confidence, _ = point(one, alone, mask)
     assert (confidence == 0).all() and torch.isfinite(places).all()
-    places, confidence = point(torch.zeros_like(found), told, mask)
+    places, confidence, _ = point(torch.zeros_like(found), told, mask)
     assert (confidence == 0).all() and torch.isfinite(places).all()
 
 

@@ -36,7 +36,7 @@ Options = Mapping[str, Any]
 _SAID_OF_WEIGHTS: Final = ("name", "weights")
 """What a file says of its weights, which the network itself cannot know."""
 
-_LIGHT_CPN_DEPTH: Final = {"blocks": [2, 3, 6, 4], "mixers": [2, 2]}
+_LIGHT_CPN: Final = {"blocks": [2, 4, 9, 6], "mixers": [2, 2], "context_width": 160}
 """Of the light CPN that ships; `LightCpnConfig`'s own defaults are those that it grew from."""
 
 NAMES: Final[Mapping[str, tuple[str, Options]]] = {
@@ -46,8 +46,8 @@ NAMES: Final[Mapping[str, tuple[str, Options]]] = {
     "cpn50-256x192": ("cpn", {"depth": 50, "height": 256, "width": 192}),
     "cpn50-384x288": ("cpn", {"depth": 50, "height": 384, "width": 288}),
     "cpn101-384x288": ("cpn", {"depth": 101, "height": 384, "width": 288}),
-    "light-cpn": ("light_cpn", {"height": 256, "width": 192, **_LIGHT_CPN_DEPTH}),
-    "light-cpn-224x160": ("light_cpn", {"height": 224, "width": 160, **_LIGHT_CPN_DEPTH}),
+    "light-cpn": ("light_cpn", {"height": 256, "width": 192, **_LIGHT_CPN}),
+    "light-cpn-224x160": ("light_cpn", {"height": 224, "width": 160, **_LIGHT_CPN}),
     "dsvtformer": ("dsvtformer", {}),
     "rig-lifter": ("rig_lifter", {"context": False}),
     "rig-lifter-context": ("rig_lifter", {"context": True}),

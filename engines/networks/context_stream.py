@@ -1,7 +1,8 @@
 """The image stream of the rig-agnostic lifter: context read at joints, fused into the pose.
 
-A joint that was not found is put where those that were found point to, and marked. The joints of a
-picture hear of each other what is told of them. Then the two streams read from each other by
+A joint that was not found is put where those that were found point to, and marked; of the others it
+is said how far from there they were found. The joints of a picture hear of each other what is told
+of them. Then the two streams read from each other by
 cross-attention as in DSVTformer. Everything that this stream adds to the pose is multiplied by the
 context mask, so that without context it adds exactly nothing.
 """
@@ -56,7 +57,7 @@ class ContextStream(nn.Module):
             raise ValueError(f"{channels} channels of context, want {JOINT_CHANNELS} or more")
         self.merge, self.channels, self.width = frames_merged, channels, width
         self.pointed = PointedJoints()
-        self.mark = nn.Linear(frames_merged, pose_joint_width, bias=False)
+        self.embed_pointed = nn.Linear(4 * frames_merged, pose_joint_width, bias=False)
         self.embed = nn.Linear(frames_merged * channels, width)
         self.joint_position = nn.Parameter(torch.randn(JOINT_COUNT, width) * 0.02)
         self.joint_block = TransformerBlock(width, 2, 2.0)
@@ -76,7 +77,7 @@ class ContextStream(nn.Module):
             # Starts silent, so that adding the stream to a trained pose stream harms nothing.
             nn.init.zeros_(linear.weight)
             nn.init.zeros_(linear.bias)
-        nn.init.zeros_(self.mark.weight)
+        nn.init.zeros_(self.embed_pointed.weight)
 
     @torch.no_grad()
     def standardise(self, mean: Tensor, deviation: Tensor) -> None:

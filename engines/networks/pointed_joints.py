@@ -1,12 +1,13 @@
-"""Where the neighbours of a joint that was not found say that it is.
+"""Where the neighbours of a joint say that it is.
 
-The light CPN tells of each joint that it found where two neighbours are (``joint_context``). A
-joint that is missing has no context of its own, but up to four joints that point to it.
+The light CPN tells of each joint that it found where two neighbours are (``joint_context``). So up
+to four others point to a joint that is missing, of which nothing is told, and object to one that
+was found where it is not.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,30 @@ _LEAST_SPAN: Final = 1e-2
 """Squared tenths of the crop's height: with less between the joints found no scale is known."""
 
 
+_FARTHEST: Final = 4.0
+"""Tenths of the crop's height; who lies farther from where a joint was found objects no louder."""
+
+_LEAST_WEIGHT: Final = 1e-6
+_LEAST_SCALE: Final = 1e-4
+
+
+class Pointed(NamedTuple):
+    """What the others say of joints.
+
+    Attributes:
+        places: (B, F, V, 17, 2) half-widths.
+        confidence: (B, F, V, 17); 0 where nothing points to a joint.
+        away: (B, F, V, 17, 2) how far from where a joint was found, in tenths of the crop's height;
+            0 where it is missing.
+    """
+
+    places: Tensor
+    confidence: Tensor
+    away: Tensor
+
+
 class PointedJoints(nn.Module):
-    """Places for missing joints, by the context of those that were found; nothing is learned."""
+    """Puts together what the joints that were found say of each other; nothing is learned."""
 
     source: Tensor
     target: Tensor
@@ -44,7 +67,7 @@ class PointedJoints(nn.Module):
         for name, value in (("source", source), ("target", target), ("gather", gather)):
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, keypoints: Tensor, context: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, keypoints: Tensor, context: Tensor, mask: Tensor) -> Pointed:
         """Puts what several joints say of one together, each by how far off it may be.
 
         How long a tenth of the crop is in the picture follows from the joints that were found and
@@ -54,10 +77,6 @@ class PointedJoints(nn.Module):
             keypoints: (B, F, V, 17, 3) x, y in half-widths and confidence; 0 is missing.
             context: (B, F, V, 17, C), all 0 where there is none.
             mask: (B, F, V), 1 where there is context.
-
-        Returns:
-            (B, F, V, 17, 2) places in half-widths; (B, F, V, 17) confidence, 0 where a joint was
-            found or nothing points to it.
         """
         found = keypoints[..., 2] > 0
         xy = torch.where(found[..., None], keypoints[..., :2], 0.0)
@@ -72,12 +91,15 @@ class PointedJoints(nn.Module):
         along = (known[..., None] * between * arrows).sum((-2, -1))
         span = (known[..., None] * arrows * arrows).sum((-2, -1))
         usable = (span > _LEAST_SPAN) & (along > 0)
-        scale = torch.where(usable, along / span.clamp(min=_LEAST_SPAN), 0.0)
+        scale = torch.where(usable, along / span.clamp(min=_LEAST_SPAN), 0.0)[..., None, None]
 
-        places = start + scale[..., None, None] * arrows
         total = weight @ self.gather  # (..., 17)
-        summed = (weight[..., None] * places).transpose(-1, -2) @ self.gather
-        mean = summed.transpose(-1, -2) / total.clamp(min=1e-6)[..., None]
+        said = (weight[..., None] * (start + scale * arrows)).transpose(-1, -2) @ self.gather
+        places = said.transpose(-1, -2) / total.clamp(min=_LEAST_WEIGHT)[..., None]
         confidence = _MOST_CONFIDENCE * total / (total + _HALF_SURE**-2)
-        wanted = ~found & usable[..., None]
-        return mean, torch.where(wanted, confidence, 0.0)
+        confidence = torch.where(usable[..., None], confidence, 0.0)
+        away = (places - xy) / scale.clamp(min=_LEAST_SCALE)
+        objecting = (found & (confidence > 0))[..., None]
+        return Pointed(
+            places, confidence, torch.where(objecting, away, 0.0).clamp(-_FARTHEST, _FARTHEST)
+        )

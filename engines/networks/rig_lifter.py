@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from engines.networks.attention import TransformerBlock, key_bias
 from engines.networks.context_stream import ContextStream
+from engines.networks.pointed_joints import Pointed
 from engines.skeleton import JOINT_COUNT
 
 BODY_UNIT_BONE_LENGTH: Final = 4.2
@@ -144,7 +145,7 @@ class RigLifter(nn.Module):
 
         joint_tokens = self.joint_embed(features) + self.joint_position
         if pointed is not None:
-            joint_tokens = joint_tokens + self.context_stream.mark(self._merged(pointed[1]))
+            joint_tokens = joint_tokens + self._opinions(keypoints, pointed)
         for block in self.joint_blocks:
             joint_tokens = block(joint_tokens)  # (B*V*steps, 17, narrow)
         image = None
@@ -186,21 +187,27 @@ class RigLifter(nn.Module):
         )
         return joints, log_sigma
 
-    def _merged(self, values: Tensor) -> Tensor:
-        """(B, F, V, 17) by the frames of a token: (B*V*steps, 17, merge)."""
+    def _opinions(self, keypoints: Tensor, pointed: Pointed) -> Tensor:
+        """(B*V*steps, 17, narrow) which joints are where others point to, and which are not."""
         merge = self.config.merge
-        tokens = values.transpose(1, 2).reshape(-1, merge, JOINT_COUNT)
-        return tokens.transpose(1, 2)
+        found = (keypoints[..., 2] > 0).to(keypoints.dtype)
+        sure, away = pointed.confidence, pointed.away
+        told = torch.stack(
+            ((1 - found) * sure, found * sure, sure * away[..., 0], sure * away[..., 1])
+        )
+        told = told.permute(1, 3, 2, 4, 0).reshape(-1, merge, JOINT_COUNT, 4)
+        tokens: Tensor = self.context_stream.embed_pointed(told.transpose(1, 2).flatten(2))
+        return tokens
 
     def _features(
-        self, keypoints: Tensor, view_mask: Tensor, pointed: tuple[Tensor, Tensor] | None
+        self, keypoints: Tensor, view_mask: Tensor, pointed: Pointed | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the network sees of the joints.
 
         Args:
             keypoints: (B, F, V, 17, 3) as in `forward`.
             view_mask: (B, V).
-            pointed: Of missing joints, what `PointedJoints` says.
+            pointed: Where missing joints are said to be.
 
         Returns:
             Features of a joint in ``merge`` frames, (B*V*steps, 17, 6*merge); of a view's box,
@@ -218,11 +225,10 @@ class RigLifter(nn.Module):
         seen_steps = confidence.reshape(-1, views, steps, merge * JOINT_COUNT).amax(-1) > 0
         if pointed is not None:
             # They join the others only now: the box is that of the joints found.
-            places, sure = (value.transpose(1, 2) for value in pointed)
-            sure = sure * view_mask[:, :, None, None]
-            told = (sure > 0)[..., None]
-            xy = torch.where(told, places, xy)
-            confidence = confidence + sure[..., None]
+            sure = pointed.confidence.transpose(1, 2) * view_mask[:, :, None, None]
+            told = (sure > 0)[..., None] & ~seen
+            xy = torch.where(told, pointed.places.transpose(1, 2), xy)
+            confidence = torch.where(told, sure[..., None], confidence)
             seen = seen | told
         inside = torch.where(seen, (xy - centre) / size, 0.0).clamp(-4.0, 4.0)
         features = torch.cat([inside, xy, confidence, seen.to(xy.dtype)], dim=-1)

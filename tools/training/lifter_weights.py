@@ -21,7 +21,7 @@ CONTEXT_STREAM = "context_stream."
 """Parameters of the image stream begin like this."""
 
 _EMBEDDING = "context_stream.embed.weight"
-_MARK = "context_stream.mark.weight"
+_POINTED = "context_stream.embed_pointed.weight"
 
 
 class Network(Protocol):
@@ -101,7 +101,7 @@ def load_pose_stream(network: RigLifter, state: dict[str, Tensor]) -> None:
         wider[..., :told] = known[..., :told]
         wider[..., -RIVAL_CHANNELS:] = known[..., told:]
         # Such weights knew nothing of joints that are pointed to, either.
-        state = {_MARK: torch.zeros_like(own[_MARK]), **state}
+        state = {_POINTED: torch.zeros_like(own[_POINTED]), **state}
         state[_EMBEDDING] = wider.reshape(width, -1)
     network.load_state_dict(state)
 
