@@ -69,7 +69,8 @@ def test_the_stream_learns_what_only_the_picture_tells(tmp_path: Path) -> None:
     ]
     assert all(row.worth > 0.1 for row in rows if row.name == "detected")
     met = [row for row in rows if row.name not in ("legs away", "taken")]
-    assert all(row.with_pa < row.with_mpjpe for row in met)
+    # Procrustes lowers squared distances, which these hardly differ in.
+    assert all(row.with_pa < 1.05 * row.with_mpjpe for row in met)
     for row in rows:
         # One view has nothing to be fused with; two lie apart in depth and meet in the middle.
         if row.views == 1:
