@@ -8,11 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from clip_pictures import clip_pictures
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
 from engines.model_files import SHIPPED_FOLDER
+from engines.networks.joint_context import NEIGHBOURS, TOWARDS, TOWARDS_UNIT
 from engines.skeleton import MIRROR
 from marker_networks import joint_colours
 from rendered_scenes import WIDTH, marker_scene
@@ -98,6 +100,22 @@ def test_the_mirror_image_is_what_would_be_found_in_a_mirror() -> None:
         close = np.allclose(getattr(mirrored, name), getattr(other, name), 0, 2e-3, equal_nan=True)
         assert close, name
     assert np.median(np.abs(mirrored.crop - other.crop)) < 0.02
+
+
+def test_the_crop_is_as_tall_as_what_is_told_in_it_says() -> None:
+    """Neighbours are told in tenths of it, and lie apart as far as they were found."""
+    through = FeaturePass(OnnxRuntimeBackend(SHIPPED_FOLDER / "pose2d.onnx", 1))
+    scene = through.see(_clip_scene())
+    keypoints = torch.from_numpy(scene.keypoints)
+    told = torch.from_numpy(scene.context.astype(np.float32))[..., TOWARDS].unflatten(-1, (2, 2))
+    neighbours = torch.tensor(NEIGHBOURS)
+    apart = keypoints[..., neighbours, :2] - keypoints[..., :, None, :2]
+    found = keypoints[..., 2] > 0
+    both = (found[..., None] & found[..., neighbours])[..., None]
+    tenth = TOWARDS_UNIT * torch.from_numpy(scene.crop)[..., None, None, None]
+    along = torch.where(both, apart * told * tenth, 0.0).sum()
+    wanted = torch.where(both, (told * tenth).square(), 0.0).sum()
+    assert float(along / wanted) == pytest.approx(1.0, abs=0.08)
 
 
 def _in_a_mirror(scene: Scene) -> Scene:

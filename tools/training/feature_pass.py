@@ -125,7 +125,7 @@ class FeaturePass:
                         keypoints[instant, view] = without_guesses(answer).keypoints
                         assert answer.context is not None
                         context[instant, view] = answer.context
-                        crop[instant, view] = self._finder.crop_height(answer.box)
+                        crop[instant, view] = answer.box[3] - answer.box[1]
                     elif view not in started:
                         waiting.append(view)
         return _Found(place, keypoints, context, crop)

@@ -22,7 +22,7 @@ from engines.skeleton import JOINT_COUNT
 Floats = npt.NDArray[np.float32]
 
 FORMAT: Final = "dsvt-feature-scene"
-VERSION: Final = 5
+VERSION: Final = 6
 RATE_HZ: Final = 30.0
 SPLITS: Final = ("train", "validation", "test")
 

@@ -83,10 +83,6 @@ class JointFinder:
             return self._facts.channels
         return self._facts.joint_channels + RIVAL_CHANNELS
 
-    def crop_height(self, box: Floats) -> float:
-        """Height of the region that is looked at for a box (4,), in the same pixels."""
-        return crop_region(box, self._height, self._width).height
-
     @property
     def context_source(self) -> str:
         """Which weights the context comes from; empty where it is not sampled or not said."""
