@@ -61,7 +61,7 @@ def test_specs_and_provider(backend: DescribedBackend) -> None:
     (images,) = backend.inputs
     assert (images.name, images.shape) == ("images", (None, 3, 224, 160))
     assert images.dtype == np.float32
-    assert [spec.shape for spec in backend.outputs] == [(None, 17, 56, 40), (None, 119, 28, 20)]
+    assert [spec.shape for spec in backend.outputs] == [(None, 17, 56, 40), (None, 187, 28, 20)]
     assert "CPU, 1 threads, fp32" in backend.provider
     assert "\n" not in backend.provider
     assert backend.device == "cpu"
