@@ -6,7 +6,8 @@ TPAMI 2014), reduced to 17 joints as is common since Martinez et al. (ICCV 2017)
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -62,3 +63,21 @@ def total_bone_length(joints: npt.NDArray[np.floating]) -> npt.NDArray[np.floati
     children = [child for _, child in BONES]
     bones = joints[..., children, :] - joints[..., parents, :]
     return np.asarray(np.linalg.norm(bones, axis=-1).sum(-1))
+
+
+_Real = TypeVar("_Real", bound=np.floating)
+
+
+def mirrored(values: npt.NDArray[_Real], across: Sequence[int]) -> npt.NDArray[_Real]:
+    """What belongs to a person's joints as it belongs to those of the mirrored person.
+
+    Args:
+        values: (..., 17, C) of any precision.
+        across: Which of the C point across the mirror, and change their sign.
+
+    Returns:
+        The same shape.
+    """
+    turned = values[..., list(MIRROR), :].copy()
+    turned[..., list(across)] *= -1
+    return turned

@@ -9,18 +9,19 @@ import pytest
 from clip_pictures import clip_pictures
 from engines.backends.base import DescribedBackend
 from engines.backends.select import open_backend
+from engines.front_ends.yolo_cpn import rivals
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import JointFinder
 from engines.front_ends.yolo_cpn.network_facts import PoseFacts, pose_facts
 from engines.front_ends.yolo_cpn.operations import Floats, HeatReading, Operations, Patch
 from engines.front_ends.yolo_cpn.regions import Region
-from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, mirrored_rivals
+from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.model_files import SHIPPED_FOLDER
 from engines.networks.catalog import load_network
-from engines.networks.joint_context import mirrored_told
+from engines.networks.joint_context import ACROSS
 from engines.pose_conversion import COCO_MIRROR, coco_to_h36m
-from engines.skeleton import MIRROR
+from engines.skeleton import MIRROR, mirrored
 
 REGION = Region(190.0, 30.0, 300.0, 400.0)
 
@@ -101,8 +102,8 @@ def test_the_mirrored_person_has_the_mirrored_context(
     (other,) = finder.find([(0, there)], lambda stage, seconds: None)
     backend.close()
     assert plain.context is not None and other.context is not None
-    told, rivals = plain.context[:, :-RIVAL_CHANNELS], plain.context[:, -RIVAL_CHANNELS:]
-    turned = np.concatenate((mirrored_told(told), mirrored_rivals(rivals)), 1)
+    told, others = plain.context[:, :-RIVAL_CHANNELS], plain.context[:, -RIVAL_CHANNELS:]
+    turned = np.concatenate((mirrored(told, ACROSS), mirrored(others, rivals.ACROSS)), 1)
     # What is left is the rounding of the crop; left for right would be another context altogether.
     gap, size = np.abs(turned - other.context).mean(), np.abs(other.context).mean()
     assert gap < 0.05 * size

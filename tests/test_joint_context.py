@@ -12,14 +12,14 @@ from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.operations import FeatureLayout
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.networks.joint_context import (
+    ACROSS,
     BONE,
     DEPTH,
     JOINT_CHANNELS,
     NEIGHBOURS,
     TOWARDS,
-    mirrored_told,
 )
-from engines.skeleton import MIRROR, PARENTS
+from engines.skeleton import MIRROR, PARENTS, mirrored
 
 HEIGHT, WIDTH = 64, 48
 
@@ -73,6 +73,6 @@ def test_what_is_told_of_the_mirrored_person(seed: int) -> None:
         return told
 
     sides = list(MIRROR)
-    mirrored = told((joints * (-1, 1))[sides].astype(np.float32), depth[sides])
-    np.testing.assert_allclose(mirrored_told(told(joints, depth)), mirrored, atol=1e-6)
-    np.testing.assert_array_equal(mirrored_told(mirrored_told(mirrored)), mirrored)
+    other = told((joints * (-1, 1))[sides].astype(np.float32), depth[sides])
+    np.testing.assert_allclose(mirrored(told(joints, depth), ACROSS), other, atol=1e-6)
+    np.testing.assert_array_equal(mirrored(mirrored(other, ACROSS), ACROSS), other)

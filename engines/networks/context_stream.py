@@ -2,9 +2,9 @@
 
 A joint that was not found is put where those that were found point to, and marked; of the others it
 is said how far from there they were found. The joints of a picture hear of each other what is told
-of them. Then the two streams read from each other by
-cross-attention as in DSVTformer. Everything that this stream adds to the pose is multiplied by the
-context mask, so that without context it adds exactly nothing.
+of them. Then the two streams read from each other by cross-attention as in DSVTformer. Everything
+that this stream adds to the pose is multiplied by the context mask, so that without context it adds
+exactly nothing.
 """
 
 from __future__ import annotations
@@ -108,9 +108,8 @@ class ContextStream(nn.Module):
         views = context.shape[2]
         steps = context.shape[1] // self.merge
         known = torch.where(mask[..., None, None] > 0, context, 0.0).transpose(1, 2)
-        known = known.reshape(-1, views, steps, self.merge, JOINT_COUNT, self.channels)
-        known = known.transpose(3, 4).reshape(-1, JOINT_COUNT, self.merge * self.channels)
-        tokens = self.joint_block(self.embed(known) + self.joint_position)
+        tokens = self.embed(merged_frames(known, self.merge)) + self.joint_position
+        tokens = self.joint_block(tokens)
         share = mask.transpose(1, 2).reshape(-1, views, steps, self.merge).mean(-1, keepdim=True)
         empty = tokens.new_zeros((*share.shape[:3], self.width))
         return ImageTokens(tokens, empty, share)
@@ -153,3 +152,18 @@ class ContextStream(nn.Module):
         image.wide = picture.reshape(-1, views, steps, self.width)
         fused: Tensor = flat.reshape(-1, views, steps, width)
         return fused
+
+
+def merged_frames(values: Tensor, merge: int) -> Tensor:
+    """Puts consecutive frames of a joint into one token.
+
+    Args:
+        values: (B, V, F, 17, C).
+        merge: So many frames, a divisor of F.
+
+    Returns:
+        (B*V*F/merge, 17, merge*C).
+    """
+    channels = values.shape[-1]
+    tokens = values.reshape(-1, merge, JOINT_COUNT, channels).transpose(1, 2)
+    return tokens.reshape(-1, JOINT_COUNT, merge * channels)

@@ -7,12 +7,7 @@ to people never seen; features of a pyramid level, given to the lifter as they a
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
-
-import numpy as np
-import numpy.typing as npt
-
-from engines.skeleton import MIRROR
+from typing import Final
 
 BY_JOINT: Final = "by joint"
 """What a network's file says of features of which each joint has its own."""
@@ -70,21 +65,5 @@ TOWARDS_UNIT: Final = 0.1
 BONE_UNIT: Final = 0.1
 """Of body height."""
 
-_Real = TypeVar("_Real", bound=np.floating)
-
-_ACROSS: Final = tuple(range(TOWARDS.start, TOWARDS.stop, 2))
-"""What changes its sign in a mirror."""
-
-
-def mirrored_told(told: npt.NDArray[_Real]) -> npt.NDArray[_Real]:
-    """What is told of a person as it is of the mirrored one.
-
-    Args:
-        told: (..., 17, ``JOINT_CHANNELS``).
-
-    Returns:
-        The same shape, by the joints of the mirrored person.
-    """
-    turned = told[..., list(MIRROR), :].copy()
-    turned[..., _ACROSS] *= -1
-    return turned
+ACROSS: Final = tuple(range(TOWARDS.start, TOWARDS.stop, 2))
+"""Which of the numbers change their sign in a mirror."""

@@ -28,7 +28,6 @@ _HALF_SURE: Final = 0.5
 _LEAST_SPAN: Final = 1e-2
 """Squared tenths of the crop's height: with less between the joints found no scale is known."""
 
-
 _FARTHEST: Final = 4.0
 """Tenths of the crop's height; who lies farther from where a joint was found objects no louder."""
 

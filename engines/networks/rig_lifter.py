@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from engines.networks.attention import TransformerBlock, key_bias
-from engines.networks.context_stream import ContextStream
+from engines.networks.context_stream import ContextStream, merged_frames
 from engines.networks.pointed_joints import Pointed
 from engines.skeleton import JOINT_COUNT
 
@@ -189,14 +189,13 @@ class RigLifter(nn.Module):
 
     def _opinions(self, keypoints: Tensor, pointed: Pointed) -> Tensor:
         """(B*V*steps, 17, narrow) which joints are where others point to, and which are not."""
-        merge = self.config.merge
         found = (keypoints[..., 2] > 0).to(keypoints.dtype)
         sure, away = pointed.confidence, pointed.away
         told = torch.stack(
-            ((1 - found) * sure, found * sure, sure * away[..., 0], sure * away[..., 1])
+            ((1 - found) * sure, found * sure, sure * away[..., 0], sure * away[..., 1]), -1
         )
-        told = told.permute(1, 3, 2, 4, 0).reshape(-1, merge, JOINT_COUNT, 4)
-        tokens: Tensor = self.context_stream.embed_pointed(told.transpose(1, 2).flatten(2))
+        merged = merged_frames(told.transpose(1, 2), self.config.merge)
+        tokens: Tensor = self.context_stream.embed_pointed(merged)
         return tokens
 
     def _features(
@@ -232,8 +231,7 @@ class RigLifter(nn.Module):
             seen = seen | told
         inside = torch.where(seen, (xy - centre) / size, 0.0).clamp(-4.0, 4.0)
         features = torch.cat([inside, xy, confidence, seen.to(xy.dtype)], dim=-1)
-        features = features.reshape(-1, views, steps, merge, JOINT_COUNT, _FEATURES)
-        features = features.transpose(3, 4).reshape(-1, JOINT_COUNT, merge * _FEATURES)
+        features = merged_frames(features, merge)
         return features, box[:, :, 0, 0], seen_steps
 
 

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 
 from engines.errors import UserError
-from engines.skeleton import JOINT_COUNT, MIRROR
+from engines.skeleton import JOINT_COUNT, mirrored
 from tools.studio.formats import FloatArray, IntArray, RealArray
 from tools.studio.person import CLOTH, SHOES, SKIN, Person
 from tools.studio.retarget import Reference, Retargeter, make_reference
@@ -83,8 +83,7 @@ class Mocap:
 
     def mirrored(self) -> Mocap:
         """The same motions with left and right exchanged."""
-        flipped = self.joints[:, list(MIRROR)] * np.array([-1, 1, 1], np.float32)
-        return replace(self, joints=flipped, references={})
+        return replace(self, joints=mirrored(self.joints, (0,)), references={})
 
 
 @dataclass(frozen=True, slots=True)

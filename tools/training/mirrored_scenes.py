@@ -11,35 +11,24 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, mirrored_rivals
-from engines.networks.joint_context import mirrored_told
-from engines.skeleton import MIRROR
+from engines.front_ends.yolo_cpn import rivals
+from engines.networks import joint_context
+from engines.skeleton import MIRROR, mirrored
 from tools.training.feature_scenes import FeatureScene
 
 _FLIP: Final = np.array((-1.0, 1.0, 1.0), np.float32)
+_OF_RIVALS: Final = tuple(joint_context.JOINT_CHANNELS + channel for channel in rivals.ACROSS)
 
 
 def mirrored_scene(scene: FeatureScene) -> FeatureScene:
     """The mirror image of a scene: its people, its cameras, and what was found in its pictures."""
-    sides = list(MIRROR)
-    told, rivals = scene.context[..., :-RIVAL_CHANNELS], scene.context[..., -RIVAL_CHANNELS:]
-    keypoints = _across(scene.keypoints)
-    keypoints[keypoints[..., 2] <= 0] = 0
     return replace(
         scene,
-        keypoints=keypoints,
-        context=np.concatenate((mirrored_told(told), mirrored_rivals(rivals)), -1),
-        truth=_across(scene.truth),
-        visibility=scene.visibility[..., sides],
-        joints_m=scene.joints_m[:, sides] * _FLIP,
+        keypoints=mirrored(scene.keypoints, (0,)),
+        context=mirrored(scene.context, (*joint_context.ACROSS, *_OF_RIVALS)),
+        truth=mirrored(scene.truth, (0,)),
+        visibility=scene.visibility[..., list(MIRROR)],
+        joints_m=mirrored(scene.joints_m, (0,)),
         rotation=scene.rotation * _FLIP * _FLIP[:, None],
     )
-
-
-def _across(places: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Joints (..., 17, 2 or 3) in half-widths from the picture's middle, by the other side."""
-    turned = places[..., list(MIRROR), :].copy()
-    turned[..., 0] *= -1
-    return turned

@@ -21,8 +21,8 @@ from engines.front_ends.yolo_cpn.operations import (
 )
 from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
-from engines.networks.joint_context import mirrored_told
-from engines.skeleton import MIRROR
+from engines.networks.joint_context import ACROSS
+from engines.skeleton import mirrored
 
 ContextKind = Literal["sampled", "pooled", "none"]
 
@@ -119,9 +119,9 @@ class JointFinder:
         return views
 
     def _mirrored(self, places: Floats) -> Floats:
-        """Joints (B, 17, ...), x in pixels of the crop first, as in the mirrored crop."""
-        turned = places[:, list(MIRROR)].copy()
-        turned[..., 0] = self._width - turned[..., 0]
+        """Joints (B, 17, C), x in pixels of the crop first, as in the mirrored crop."""
+        turned = mirrored(places, (0,))
+        turned[..., 0] += self._width
         return turned
 
     def _read_context(self, answer: PoseAnswer, joints: Floats, rivals: Floats) -> Floats | None:
@@ -135,7 +135,7 @@ class JointFinder:
         if answer.mirrored is not None:
             # Both tell the same of the same joints; their mean errs less.
             turned = self._sampled(answer.mirrored, self._mirrored(joints))
-            told = np.float32(0.5) * (told + mirrored_told(turned))
+            told = np.float32(0.5) * (told + mirrored(turned, ACROSS))
         return np.concatenate((told, rival_features(joints[..., :2], rivals, self._height)), 2)
 
     def _sampled(self, features: object, joints: Floats) -> Floats:

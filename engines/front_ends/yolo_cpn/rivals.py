@@ -7,15 +7,12 @@ can. So these rivals are part of the image context that it reads at each joint.
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from engines.skeleton import MIRROR
-
 Floats = npt.NDArray[np.float32]
-_Real = TypeVar("_Real", bound=np.floating)
 
 RIVALS: Final = 2
 """So many further peaks of each joint are told, highest first."""
@@ -31,6 +28,9 @@ LEAST_SHARE: Final = 0.05
 
 _UNIT: Final = 0.1
 """Rivals are told in this many crop heights, which is about a forearm."""
+
+ACROSS: Final = tuple(range(0, RIVAL_CHANNELS, 3))
+"""Which of the channels change their sign in a mirror."""
 
 
 def rival_features(places: Floats, rivals: Floats, height: int) -> Floats:
@@ -49,10 +49,3 @@ def rival_features(places: Floats, rivals: Floats, height: int) -> Floats:
     told = np.concatenate((away, rivals[..., 2:]), -1)
     told[rivals[..., 2] <= 0] = 0
     return told.reshape(*told.shape[:-2], RIVAL_CHANNELS).astype(np.float32)
-
-
-def mirrored_rivals(told: npt.NDArray[_Real]) -> npt.NDArray[_Real]:
-    """What ``rival_features`` says of a person as it is of the mirrored one; any precision."""
-    turned = told[..., list(MIRROR), :].copy()
-    turned[..., ::3] *= -1
-    return turned
