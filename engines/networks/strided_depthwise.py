@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +33,7 @@ class StridedDepthwise(nn.Conv2d):
             return answer
         rows, columns = self.stride
         everywhere = functional.conv2d(x, self.weight, self.bias, 1, self.padding, 1, self.groups)
-        return everywhere[:, :, ::rows, ::columns]
+        return everywhere[:, :, ::rows, ::columns].contiguous(memory_format=torch.channels_last)
 
 
 def depthwise_convolution(

@@ -11,6 +11,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 import torch
+
+# Its functions have the group as a default argument. An optimizer imports it, and where that is
+# after `join`, the group outlives `leave`: one of its threads may then still hold a tensor while
+# the interpreter ends, which aborts the process (pytorch/pytorch#190489). Here it is before.
+import torch.distributed.nn.functional
 from torch import Tensor, distributed
 
 
@@ -26,7 +31,7 @@ def join() -> int:
 
 
 def leave() -> None:
-    """Leaves the group, if there is one."""
+    """Leaves the group, if there is one, and waits for its threads to end."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
