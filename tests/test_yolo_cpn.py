@@ -115,6 +115,19 @@ def test_a_lost_person_is_found_again_in_the_same_set(front_end: YoloCpnFrontEnd
     assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 10
 
 
+def test_a_person_lost_while_being_checked_is_found_in_the_same_set() -> None:
+    detector, pose = TorchBackend(marker_detector(), 1), TorchBackend(marker_pose_network(), 1)
+    eager = YoloCpnSettings(track=TrackSettings(check_every=1, lost_after_checks=9))
+    front_end = YoloCpnFrontEnd(detector, pose, 1, eager)
+    for x in (130, 500, 130):
+        image = blank_picture(480, 640)
+        joints = draw_person(image, x, 240, 250)
+        (result,) = front_end.process([image])
+        assert result is not None
+        assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 10
+    assert front_end.process([blank_picture(480, 640)]) == (None,)
+
+
 def test_a_box_that_reaches_too_far_is_not_believed() -> None:
     """The marker detector's boxes are all alike; around a small person they are far too large."""
     detector, pose = TorchBackend(marker_detector(), 1), TorchBackend(marker_pose_network(), 1)

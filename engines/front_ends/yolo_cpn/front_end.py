@@ -144,10 +144,11 @@ class YoloCpnFrontEnd:
         waiting = [view for view, image in enumerate(images) if image is not None]
         detected: set[int] = set()
         doubted: set[int] = set()
+        others: dict[int, list[Candidate[Floats]]] = {}
         while waiting:
             asked = [view for view in waiting if view not in detected and self._needs(view)]
             if asked:
-                doubted |= self._detect(images, asked)
+                others |= self._detect(images, asked, doubted)
             detected.update(asked)
             people = [
                 (view, box) for view in waiting if (box := self._tracks[view].region) is not None
@@ -158,6 +159,10 @@ class YoloCpnFrontEnd:
                     results[view] = without_guesses(result)
                 elif view not in detected:
                     # The track has just turned out to be lost: a second round looks for it.
+                    waiting.append(view)
+                elif found := others.pop(view, None):
+                    # So has one that was being checked: the person may be whom the check found.
+                    self._tracks[view].start(found, *cast(Image, images[view]).shape[:2])
                     waiting.append(view)
         return tuple(results)
 
@@ -177,12 +182,23 @@ class YoloCpnFrontEnd:
         track = self._tracks[view]
         return track.region is None or track.wants_check()
 
-    def _detect(self, images: Sequence[Image | None], views: Sequence[int]) -> set[int]:
-        """Starts or checks the tracks of some views; returns those with a new or doubtful box."""
+    def _detect(
+        self, images: Sequence[Image | None], views: Sequence[int], doubted: set[int]
+    ) -> dict[int, list[Candidate[Floats]]]:
+        """Starts or checks the tracks of some views.
+
+        Args:
+            images: one a view.
+            views: whose tracks.
+            doubted: takes up the views with a new or doubtful box.
+
+        Returns:
+            Whom it found in views whose track stays where it was.
+        """
         start = perf_counter()
         found = self._people.find(images, views)
         self._note("detect", perf_counter() - start)
-        doubted: set[int] = set()
+        others: dict[int, list[Candidate[Floats]]] = {}
         for view, people in zip(views, found, strict=True):
             height, width = cast(Image, images[view]).shape[:2]
             track = self._tracks[view]
@@ -194,7 +210,9 @@ class YoloCpnFrontEnd:
                 track.check(likely, height, width)
             if track.region is not before or track.unsure:
                 doubted.add(view)
-        return doubted
+            if before is not None and track.region is before:
+                others[view] = likely
+        return others
 
     def _recognised(
         self, view: int, people: Sequence[Candidate[Floats]], height: int, width: int
