@@ -21,7 +21,6 @@ from torch import Tensor
 from engines.backends.base import DescribedBackend
 from engines.errors import UserError
 from engines.front_ends.base import Image
-from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings
 from engines.front_ends.yolo_cpn.joint_finder import LEAST_SURE
 from engines.front_ends.yolo_cpn.network_facts import check_kind, input_size, pose_facts
 from engines.front_ends.yolo_cpn.operations import (
@@ -34,6 +33,7 @@ from engines.front_ends.yolo_cpn.operations import (
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.regions import crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
+from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.skeleton import JOINT_COUNT
 

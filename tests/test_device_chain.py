@@ -10,9 +10,10 @@ from engines.backends.torch_backend import TorchBackend
 from engines.device_chain import DeviceChain
 from engines.errors import UserError
 from engines.front_ends.tracking import TrackSettings
-from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd, YoloCpnSettings
+from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
+from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.networks.catalog import build
 from engines.networks.engine_network import EngineNetwork
 from engines.networks.joint_context import JOINT_CHANNELS

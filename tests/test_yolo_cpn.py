@@ -16,13 +16,13 @@ from engines.export import export_onnx
 from engines.front_ends.tracking import TrackSettings, prominence
 from engines.front_ends.yolo_cpn.front_end import (
     YoloCpnFrontEnd,
-    YoloCpnSettings,
     open_yolo_cpn,
 )
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import JointFinder
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
+from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.networks.catalog import darknet_detector
 from engines.networks.darknet_weights import load_darknet
@@ -171,6 +171,27 @@ def test_a_coat_does_not_keep_somebody_from_being_found() -> None:
     (result,) = front_end.process([image])
     assert result is not None
     assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 6
+
+
+def test_who_is_seen_faintly_is_found_and_a_faint_coat_is_not() -> None:
+    detector, pose = (
+        TorchBackend(marker_detector(24, 44), 1),
+        TorchBackend(marker_pose_network(), 1),
+    )
+    person = blank_picture(480, 640)
+    joints = draw_person(person, 320, 240, 180)
+    coat = with_coat(blank_picture(480, 640))
+    # Blocks have scores of nearly 1; of nobody the detector is as sure as these settings ask.
+    faint = YoloCpnSettings(score=1.1, faint_score=0.1)
+    front_end = YoloCpnFrontEnd(detector, pose, 1, faint)
+    (result,) = front_end.process([person])
+    assert result is not None
+    assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 6
+    for picture, settings in (
+        (coat, faint),
+        (person, YoloCpnSettings(score=1.1, faint_score=1.1)),
+    ):
+        assert YoloCpnFrontEnd(detector, pose, 1, settings).process([picture]) == (None,)
 
 
 def test_a_coat_does_not_take_a_track_over() -> None:

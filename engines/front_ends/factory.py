@@ -47,7 +47,8 @@ def make_front_end(
         from engines.front_ends.blazepose import BlazePoseFrontEnd
 
         return BlazePoseFrontEnd(views, threads)
-    from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings, open_yolo_cpn
+    from engines.front_ends.yolo_cpn.front_end import open_yolo_cpn
+    from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 
     detector, pose = (network_file(n, r) for n, r in zip(networks, _ROLES, strict=True))
     settings = YoloCpnSettings(context="sampled" if context else "none", flip_test=flip_test)

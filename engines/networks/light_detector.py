@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Final
 
 _ANCHORS: Final = ((12, 28), (22, 60), (36, 104), (60, 150), (88, 206), (150, 230))
-"""Widths and heights of people at an input of 320 pixels, three for each head."""
+"""Widths and heights of people in pixels of the input, three for each head.
 
-_ANCHOR_INPUT: Final = 320
+Whatever the input's size: weights that learned on one size do better on another with anchors of as
+many pixels.
+"""
 
 _REACH: Final = 2
 """``scale_x_y``: boxes reach half a cell beyond their own, so that neighbours can answer, too."""
@@ -27,16 +29,12 @@ _HEAD_EXPANSION: Final = 2
 def light_detector_cfg(height: int = 320, width: int = 320) -> str:
     """The cfg text of the light detector.
 
-    The anchors grow with the input. The same weights do better on one of another size with anchors
-    as large in pixels as before.
-
     Args:
         height: of the input in pixels, a multiple of 32.
         width: of the input in pixels, a multiple of 32.
     """
     cfg = _Cfg(["[net]", f"width={width}", f"height={height}", "channels=3"])
-    scale = max(height, width) / _ANCHOR_INPUT
-    anchors = ", ".join(f"{w * scale:g},{h * scale:g}" for w, h in _ANCHORS)
+    anchors = ", ".join(f"{w},{h}" for w, h in _ANCHORS)
     cfg.convolution(16, 3, stride=2)
     channels = 16
     fine = 0

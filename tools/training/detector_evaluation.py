@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from engines.backends.select import open_backend
-from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
+from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from tools.training.detector_metrics import DetectionScore, score_detections
 from tools.training.detector_samples import (
     IGNORED,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings
+from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.networks.catalog import build
 from engines.networks.light_detector import light_detector_cfg
 from engines.networks.person_detector import PersonDetector

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.front_ends.tracking import TrackSettings
-from engines.front_ends.yolo_cpn.front_end import YoloCpnSettings, open_yolo_cpn
+from engines.front_ends.yolo_cpn.front_end import open_yolo_cpn
+from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.skeleton import MIRROR
 from tools.studio.shards import VISIBLE, Scene
 from tools.training.detector_samples import PERSON, graded, in_clear_view, who_is_in

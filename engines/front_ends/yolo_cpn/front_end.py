@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Final, cast
@@ -14,43 +13,18 @@ from engines.backends.base import DescribedBackend
 from engines.backends.select import EngineName, open_backend
 from engines.errors import UserError
 from engines.front_ends.base import Image, StageTime, View2D
-from engines.front_ends.tracking import Candidate, PersonTrack, TrackSettings, prominence
+from engines.front_ends.tracking import Candidate, PersonTrack
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
-from engines.front_ends.yolo_cpn.joint_finder import ContextKind, JointFinder, without_guesses
+from engines.front_ends.yolo_cpn.joint_finder import JointFinder, without_guesses
 from engines.front_ends.yolo_cpn.network_facts import network_name
 from engines.front_ends.yolo_cpn.operations import Floats, Operations
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
+from engines.front_ends.yolo_cpn.person_recogniser import PersonRecogniser
 from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible, likely_boxes
+from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.model_files import Precision
 
 _STAGES: Final = ("pictures", "detect", "pose", "context")
-
-_TRIED: Final = 4
-"""Of several people found, so many of the most prominent are looked at."""
-
-
-@dataclass(frozen=True, slots=True)
-class YoloCpnSettings:
-    """How the front end works.
-
-    Attributes:
-        score: least score of a detection.
-        overlap: detections that overlap more than this are one person; of two people who stand
-            close, much of the visible boxes may be shared.
-        confidence: mean joint confidence below which a track is lost.
-        context: features sampled at each joint (for the rig-agnostic lifter), the mean over the
-            crop for every joint (as DSVTformer's authors do), or none.
-        track: when to detect again.
-        flip_test: look at mirrored crops, too, and read the mean of both heatmaps; None does so
-            where the pose network is a light one.
-    """
-
-    score: float = 0.3
-    overlap: float = 0.7
-    confidence: float = 0.2
-    context: ContextKind = "sampled"
-    track: TrackSettings = field(default_factory=lambda: TrackSettings(check_every=30))
-    flip_test: bool | None = None
 
 
 class YoloCpnFrontEnd:
@@ -86,8 +60,11 @@ class YoloCpnFrontEnd:
         self._settings = settings
         self._backends = (detector, pose)
         self._operations = operations or _operations(detector.device)
-        self._people = PersonFinder(detector, self._operations, settings.score, settings.overlap)
+        self._people = PersonFinder(
+            detector, self._operations, settings.faint_score, settings.overlap
+        )
         self._joints = JointFinder(pose, self._operations, settings.context, settings.flip_test)
+        self._recogniser = PersonRecogniser(self._joints, settings)
         every = settings.track.check_every
         self._tracks = tuple(
             PersonTrack[Floats](settings.track, phase=view * every // views)
@@ -203,7 +180,7 @@ class YoloCpnFrontEnd:
             height, width = cast(Image, images[view]).shape[:2]
             track = self._tracks[view]
             before = track.region
-            likely = self._recognised(view, people, height, width)
+            likely = self._recogniser.recognise(view, people, height, width, self._note)
             if before is None:
                 track.start(likely, height, width)
             else:
@@ -213,25 +190,6 @@ class YoloCpnFrontEnd:
             if before is not None and track.region is before:
                 others[view] = likely
         return others
-
-    def _recognised(
-        self, view: int, people: Sequence[Candidate[Floats]], height: int, width: int
-    ) -> list[Candidate[Floats]]:
-        """Of several people found, those in whom the pose network sees a person, too.
-
-        A coat that the detector takes for somebody large would otherwise keep the track from
-        somebody small, or take it over. Scores come out multiplied by the joints' confidence.
-        """
-        if len(people) < 2:
-            return list(people)
-        likely = sorted(people, key=lambda person: -prominence(person, height, width))[:_TRIED]
-        looked_at = self._joints.find([(view, person.box) for person in likely], self._note)
-        sure = (float(result.keypoints[:, 2].mean()) for result in looked_at)
-        return [
-            Candidate(person.region, person.box, person.score * confidence)
-            for person, confidence in zip(likely, sure, strict=True)
-            if confidence >= self._settings.confidence
-        ]
 
     def _look(
         self, people: Sequence[tuple[int, Floats]], doubted: Collection[int]
