@@ -26,6 +26,8 @@ from engines.networks.engine_network import EngineNetwork
 from engines.networks.joint_context import JOINT_CHANNELS
 from engines.networks.lifter_network import DsvtformerNetwork, RigLifterNetwork
 from engines.networks.light_cpn import LightCpn, LightCpnConfig
+from engines.networks.light_detector import HEIGHT as LIGHT_HEIGHT
+from engines.networks.light_detector import WIDTH as LIGHT_WIDTH
 from engines.networks.light_detector import light_detector_cfg
 from engines.networks.person_detector import PersonDetector
 from engines.networks.pose_network import FeatureMaps, PoseNetwork
@@ -42,7 +44,10 @@ _LIGHT_CPN: Final = {"blocks": [2, 4, 9, 6], "mixers": [2, 2], "context_width": 
 NAMES: Final[Mapping[str, tuple[str, Options]]] = {
     "yolov3": ("darknet", {"cfg": yolov3_cfg(416), "height": 416, "width": 416}),
     "yolov3-tiny": ("darknet", {"cfg": yolov3_tiny_cfg(416), "height": 416, "width": 416}),
-    "light-detector": ("darknet", {"cfg": light_detector_cfg(), "height": 320, "width": 320}),
+    "light-detector": (
+        "darknet",
+        {"cfg": light_detector_cfg(), "height": LIGHT_HEIGHT, "width": LIGHT_WIDTH},
+    ),
     "cpn50-256x192": ("cpn", {"depth": 50, "height": 256, "width": 192}),
     "cpn50-384x288": ("cpn", {"depth": 50, "height": 384, "width": 288}),
     "cpn101-384x288": ("cpn", {"depth": 101, "height": 384, "width": 288}),

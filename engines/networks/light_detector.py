@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+HEIGHT: Final = 288
+WIDTH: Final = 384
+"""The input in pixels: a webcam's picture fills it, and no work goes into bars."""
+
 _ANCHORS: Final = ((12, 28), (22, 60), (36, 104), (60, 150), (88, 206), (150, 230))
 """Widths and heights of people in pixels of the input, three for each head.
 
@@ -26,7 +30,7 @@ _EXPANSION: Final = 3
 _HEAD_EXPANSION: Final = 2
 
 
-def light_detector_cfg(height: int = 320, width: int = 320) -> str:
+def light_detector_cfg(height: int = HEIGHT, width: int = WIDTH) -> str:
     """The cfg text of the light detector.
 
     Args:

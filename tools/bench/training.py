@@ -23,7 +23,10 @@ from tools.training.detector_task import fresh_detector
 from tools.training.pose2d_loss import HeatConfig, heat_loss
 
 _CPN: Final = (("light-cpn 128×96", 128, 96), ("light-cpn 224×160", 224, 160))
-_DETECTOR: Final = (("light-detector 160×160", 160), ("light-detector 320×320", 320))
+_DETECTOR: Final = (
+    ("light-detector 192×256", 192, 256),
+    ("light-detector 288×384", 288, 384),
+)
 
 
 def training(
@@ -55,8 +58,8 @@ def _cases(batch: int) -> Iterator[tuple[str, Callable[[bool], Step]]]:
     """Each network's name, and what makes its step: quick, or plain."""
     for name, height, width in _CPN:
         yield name, partial(_cpn_step, batch, height, width)
-    for name, size in _DETECTOR:
-        yield name, partial(_detector_step, batch, size)
+    for name, height, width in _DETECTOR:
+        yield name, partial(_detector_step, batch, height, width)
 
 
 def _cpn_step(batch: int, height: int, width: int, plain: bool) -> Step:
@@ -73,10 +76,10 @@ def _cpn_step(batch: int, height: int, width: int, plain: bool) -> Step:
     return _step(network, loss, plain)
 
 
-def _detector_step(batch: int, size: int, plain: bool) -> Step:
-    network = fresh_detector(size, size)
-    images = torch.rand(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-    boxes = torch.tensor((0.3, 0.2, 0.6, 0.9)).mul(size).repeat(batch, 1, 1)
+def _detector_step(batch: int, height: int, width: int, plain: bool) -> Step:
+    network = fresh_detector(height, width)
+    images = torch.rand(batch, 3, height, width).contiguous(memory_format=torch.channels_last)
+    boxes = torch.tensor((0.3, 0.2, 0.6, 0.9)).mul(height).repeat(batch, 1, 1)
     kinds = torch.full((batch, 1), PERSON, dtype=torch.uint8)
     return _step(
         network, lambda: detector_loss(network, images, boxes, kinds, DetectorCosts())[0], plain

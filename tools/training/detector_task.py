@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.networks.catalog import build
-from engines.networks.light_detector import light_detector_cfg
+from engines.networks.light_detector import HEIGHT, WIDTH, light_detector_cfg
 from engines.networks.person_detector import PersonDetector
 from tools.training.detector_loss import DetectorCosts, detector_loss
 from tools.training.detector_metrics import DetectionScore, score_detections, thinned
@@ -41,7 +41,8 @@ class DetectorTaskConfig:
         height: Of the input in pixels, a multiple of 32.
         width: Of the input in pixels, a multiple of 32.
         stages: Sizes of the pictures in training, of the input's proportions; none for its own
-            size throughout. The network is fully convolutional and its anchors shrink with it.
+            size throughout. The network is fully convolutional, and smaller pictures shrink its
+            anchors.
         batch: Pictures of a batch (of each process).
         costs: What each error costs.
         variety: How pictures are varied.
@@ -50,8 +51,8 @@ class DetectorTaskConfig:
         memory_mb: For scenes kept in memory, for each process.
     """
 
-    height: int = 320
-    width: int = 320
+    height: int = HEIGHT
+    width: int = WIDTH
     stages: tuple[PictureStage, ...] = ()
     batch: int = 24
     costs: DetectorCosts = field(default_factory=DetectorCosts)
