@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engines.front_ends.yolo_cpn.operations import CPN_MEAN
-from engines.front_ends.yolo_cpn.regions import Region, box_of_joints, crop_region
+from engines.front_ends.yolo_cpn.regions import LIGHT_EXTENSION, Region, box_of_joints, crop_region
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, MIRROR
 from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE, Scene, Split
 from tools.training.boards import draw_board, stand_before
@@ -158,7 +158,7 @@ class CropSource:
         box = self._box(person, rng)
         if rng.random() < variety.loose_share:
             box = _loosened(box, rng)
-        region = crop_region(box, self._height, self._width)
+        region = crop_region(box, self._height, self._width, LIGHT_EXTENSION)
         size = math.exp(np.clip(rng.normal(0, variety.scale), -0.35, 0.3))
         turn = 0.0
         if rng.random() < variety.turned_share:
@@ -198,7 +198,7 @@ class CropSource:
 def plain_crop(scene: Scene, index: int, height: int, width: int) -> PoseSample:
     """A picture's crop as the live front end makes it from a perfect detection."""
     person = person_of(scene, index)
-    region = crop_region(person.box, height, width)
+    region = crop_region(person.box, height, width, LIGHT_EXTENSION)
     placed = _place(region, height, width, 1.0, 0.0, np.zeros(2), False)
     return _labelled(placed.cut(scene.picture(index)), person, placed)
 

@@ -201,7 +201,9 @@ class YoloCpnFrontEnd:
         for view, box in people:
             if view in doubted:
                 # One view at a time: engines take at most eight crops at once.
-                tried = self._joints.find([(view, b) for b in likely_boxes(box)], self._note)
+                tried = self._joints.find(
+                    [(view, each) for each in likely_boxes(box)], self._note, loose=True
+                )
                 yield view, max(tried, key=lambda result: float(result.keypoints[:, 2].mean()))
 
     def _follow(self, view: int, result: View2D, image: Image) -> bool:

@@ -19,7 +19,7 @@ from engines.front_ends.yolo_cpn.operations import (
     Patch,
     PoseAnswer,
 )
-from engines.front_ends.yolo_cpn.regions import crop_region
+from engines.front_ends.yolo_cpn.regions import CPN_EXTENSION, crop_region
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS, rival_features
 from engines.networks.joint_context import ACROSS
 from engines.skeleton import mirrored
@@ -89,13 +89,17 @@ class JointFinder:
         return self._facts.weights if self._context == "sampled" else ""
 
     def find(
-        self, people: Sequence[tuple[int, Floats]], note: Callable[[str, float], None]
+        self,
+        people: Sequence[tuple[int, Floats]],
+        note: Callable[[str, float], None],
+        loose: bool = False,
     ) -> list[View2D]:
         """Finds the joints of one person a view.
 
         Args:
             people: view and box (4,) of each.
             note: told how many seconds each stage took.
+            loose: the boxes may cut somebody's hands and feet off, as detectors' do.
 
         Returns:
             One answer a person, in the same order.
@@ -103,7 +107,11 @@ class JointFinder:
         if not people:
             return []
         start = perf_counter()
-        patches = [Patch(view, crop_region(box, self._height, self._width)) for view, box in people]
+        extension = CPN_EXTENSION if loose else self._facts.extension
+        patches = [
+            Patch(view, crop_region(box, self._height, self._width, extension))
+            for view, box in people
+        ]
         answer = self._operations.find_joints(self._backend, patches, self._reading)
         joints, rivals = self._facts.found(answer)
         middle = perf_counter()

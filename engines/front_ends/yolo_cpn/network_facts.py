@@ -10,6 +10,7 @@ import numpy as np
 from engines.backends.base import DescribedBackend
 from engines.errors import UserError
 from engines.front_ends.yolo_cpn.operations import Decoding, Floats, HeatReading, PoseAnswer
+from engines.front_ends.yolo_cpn.regions import CPN_EXTENSION, LIGHT_EXTENSION
 from engines.networks.joint_context import BY_JOINT
 from engines.pose_conversion import COCO_MIRROR, coco_rivals_to_h36m, coco_to_h36m
 from engines.skeleton import JOINT_COUNT, MIRROR
@@ -26,7 +27,7 @@ class PoseFacts:
         channels: of its features.
         by_joint: whether each joint has features of its own (``engines.networks.joint_context``).
         weights: what identifies its weights (``engines.shipping.weights_digest``), or empty.
-        light: it costs so little that it may look twice.
+        light: it is ours, and costs so little that it may look twice.
     """
 
     coco: bool
@@ -36,6 +37,11 @@ class PoseFacts:
     by_joint: bool
     weights: str
     light: bool
+
+    @property
+    def extension(self) -> tuple[float, float]:
+        """How much wider and higher than a person's box its crops are."""
+        return LIGHT_EXTENSION if self.light else CPN_EXTENSION
 
     @property
     def joint_channels(self) -> int:

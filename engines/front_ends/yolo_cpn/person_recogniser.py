@@ -65,7 +65,8 @@ class PersonRecogniser:
         else:
             tried = _most_prominent(people, _TRIED_FAINT, height, width)
             least = settings.faint_confidence
-        looked_at = self._joints.find([(view, person.box) for person in tried], note)
+        boxes = [(view, person.box) for person in tried]
+        looked_at = self._joints.find(boxes, note, loose=True)
         confidences = (float(result.keypoints[:, 2].mean()) for result in looked_at)
         return [
             Candidate(person.region, person.box, person.score * confidence)
