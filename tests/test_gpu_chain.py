@@ -10,7 +10,7 @@ import numpy as np
 from engines.backends.torch_backend import TorchBackend
 from engines.device_chain import DeviceChain
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
-from engines.front_ends.yolo_cpn.network_facts import pose_facts
+from engines.front_ends.yolo_cpn.network_facts import input_size, pose_facts
 from engines.front_ends.yolo_cpn.operations import FeatureLayout, Operations, Patch
 from engines.front_ends.yolo_cpn.regions import crop_region, letterbox_region
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
@@ -40,10 +40,11 @@ def test_the_steps_around_the_networks_agree_with_the_cpu() -> None:
         for _, device in kinds
     ]
     reading = pose_facts(networks[0][1]).reading(None)
+    seen = input_size(networks[0][0])
     gaps: dict[str, list[float]] = {key: [] for key in ("box", "joint", "host box", "host joint")}
     for images in picture_sets()[::4]:
         letters = [
-            Patch(view, letterbox_region(*image.shape[:2], 320, 320))
+            Patch(view, letterbox_region(*image.shape[:2], *seen))
             for view, image in enumerate(images)
         ]
         for operations, _ in kinds:
@@ -63,8 +64,8 @@ def test_the_steps_around_the_networks_agree_with_the_cpu() -> None:
                 nearest = np.abs(found[patch.view] - box).max(1).min()
                 gaps[key].append(float(nearest))
             corners = np.stack((box[:2] - box[2:] / 2, box[:2] + box[2:] / 2))
-            place = patch.region.to_picture(corners, 320, 320).reshape(4)
-            height, width = (int(size or 0) for size in networks[0][1].inputs[0].shape[2:])
+            place = patch.region.to_picture(corners, *seen).reshape(4)
+            height, width = input_size(networks[0][1])
             crops.append(Patch(patch.view, crop_region(place, height, width)))
         if not crops:
             continue
