@@ -123,8 +123,7 @@ class DeviceChain:
         patches: list[Patch] = []
         for view, (found, image) in enumerate(zip(people, images, strict=True)):
             whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float32)
-            box = found[0].box if found else whole
-            patches.append(Patch(view, crop_region(box, *self._size, self._facts.extension)))
+            patches.append(Patch(view, crop_region(found[0].box if found else whole, *self._size)))
         answer = self._operations.find_joints(self._pose, patches, self._reading)
         joints, rivals = self._facts.found(answer)
         laps.end("2D pose")

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from engines.backends.select import open_backend
 from engines.backends.torch_backend import TorchBackend
 from engines.errors import UserError
 from engines.export import export_onnx
+from engines.front_ends.factory import network_file
 from engines.front_ends.tracking import TrackSettings, prominence
-from engines.front_ends.yolo_cpn.front_end import (
-    YoloCpnFrontEnd,
-    open_yolo_cpn,
-)
+from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd, open_yolo_cpn
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import JointFinder
 from engines.front_ends.yolo_cpn.person_finder import PersonFinder
@@ -226,6 +225,18 @@ def test_read_only_pictures_are_taken(front_end: YoloCpnFrontEnd) -> None:
     draw_person(image, 300, 240, 300)
     image.flags.writeable = False
     assert front_end.process([image, image, image])[2] is not None
+
+
+@pytest.mark.parametrize(("loose", "higher"), [(False, 1.2), (True, 1.3)])
+def test_the_light_cpn_looks_closer_where_the_box_is_exact(loose: bool, higher: float) -> None:
+    pose = open_backend(network_file("shipped", "pose2d"), "onnxruntime", 1)
+    operations = HostOperations()
+    operations.take([blank_picture(480, 640)])
+    box = np.array((300, 100, 340, 300), np.float32)
+    finder = JointFinder(pose, operations, "none")
+    (view,) = finder.find([(0, box)], lambda *_: None, loose)
+    assert view.box[3] - view.box[1] == pytest.approx(200 * higher)
+    pose.close()
 
 
 def test_pooled_context_is_the_same_for_every_joint(marker_files: tuple[Path, Path]) -> None:
