@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import torch
 from engines.errors import UserError
 from engines.networks.rig_lifter import RigLifterConfig
 from tests.lifter_training import CPU, PRESET, ROOT, command, run_command, trainer
+from tests.two_processes import run_in_two
 from tools.training.lifter_config import LifterPreset, LifterTaskConfig
 from tools.training.lifter_task import LifterTask
 from tools.training.loop import Trainer
@@ -151,19 +150,7 @@ def test_interrupted_training_goes_on(mocap: Path, preset: Path, tmp_path: Path)
 @pytest.mark.timeout(1200)
 def test_two_processes_train_one_network(mocap: Path, preset: Path, tmp_path: Path) -> None:
     arguments = ("--mocap", mocap, "--preset", preset, "--folder", tmp_path, "--threads", 1)
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-            *("--standalone", *command(*arguments)[1:]),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert result.returncode == 0, result.stderr
+    run_in_two(*command(*arguments)[1:])
     assert int(torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"]) == 8
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.two_processes import run_in_two
 
 SCRIPT = """
 from pathlib import Path
@@ -31,19 +28,7 @@ Path(f"rank{rank}.txt").write_text(f"{weight.grad.tolist()}\\n{together}\\n{thre
 def test_gradients_are_averaged_and_no_thread_outlives_the_group(tmp_path: Path) -> None:
     script = tmp_path / "part.py"
     script.write_text(SCRIPT)
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"),
-            *("--standalone", str(script)),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-    )
-    assert result.returncode == 0, result.stderr
+    run_in_two(script, cwd=tmp_path)
     for rank in range(2):
         gradient, together, alone = (tmp_path / f"rank{rank}.txt").read_text().splitlines()
         assert gradient == "[2.0, 2.0, 2.0]"

@@ -33,6 +33,7 @@ class StridedDepthwise(nn.Conv2d):
             return answer
         rows, columns = self.stride
         everywhere = functional.conv2d(x, self.weight, self.bias, 1, self.padding, 1, self.groups)
+        # Batch normalisation is several times slower on a view that skips places.
         return everywhere[:, :, ::rows, ::columns].contiguous(memory_format=torch.channels_last)
 
 
