@@ -237,7 +237,7 @@ class PosePipeline:
         seldom = (recent[..., 2] > 0).mean((0, 1)) < _SELDOM
         legs_seen = not seldom[_LEGS].any()
         self._level.update(time_ns, fused.joints, fused.rotations, legs_seen)
-        turn = self._rig.to_world(fused.reference)
+        turn = self._rig.to_world(fused.reference, fused.rotations)
         if turn is None:
             turn = self._level.rotation()
         alone = StagedPose(

@@ -85,12 +85,25 @@ class RigUse:
         """Of the rig that is used now; 0 for none."""
         return self._version
 
-    def to_world(self, view: int) -> Floats | None:
-        """(3, 3) from a view's camera axes to the world's; None while its camera is not known."""
+    def to_world(self, reference: int, rotations: Floats) -> Floats | None:
+        """The turn from a view's camera axes to the world's.
+
+        Args:
+            reference: the view.
+            rotations: (V, 3, 3) from each view's axes to that one's; NaN where unknown. A view
+                whose camera is not known itself is turned as one is that is.
+
+        Returns:
+            (3, 3), or None while no camera is known that it can be turned as.
+        """
         cameras = self._cameras
-        if cameras is None or not cameras.known[view]:
+        if cameras is None:
             return None
-        return np.asarray(cameras.rotations[view].T)
+        usable = cameras.known & ~np.isnan(rotations[:, 0, 0])
+        if not usable.any():
+            return None
+        view = reference if usable[reference] else int(np.flatnonzero(usable)[0])
+        return np.asarray(cameras.rotations[view].T @ rotations[view].T)
 
     def instants(self, time_ns: int) -> npt.NDArray[np.int64] | None:
         """(V,) by each view's own time stamps, an instant of the rig's; None without a rig."""

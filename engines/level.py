@@ -84,10 +84,16 @@ class LevelEstimator:
         Args:
             rotation: (3, 3) from the old one's axes to the new one's.
         """
+        base = self._camera_heading()
         self._sum = rotation @ self._sum
         self._cameras = rotation @ self._cameras
         if self._fixed is not None:
             self._fixed = rotation @ self._fixed
+        if (
+            self._front is not None
+        ):  # that it was set for the old one's heading is no reason to turn
+            ahead = np.array([np.sin(self._front), -np.cos(self._front), 0.0])
+            self._front = _bearing(self._camera_heading() @ rotation @ base.T @ ahead)
 
     def set_level(self, joints: Floats) -> None:
         """The person stands upright now: take their axis as vertical from now on."""
@@ -100,8 +106,7 @@ class LevelEstimator:
         to_left = hips + shoulders
         base = self._camera_heading()
         forward = np.cross(to_left, self.up)
-        local = base @ forward
-        self._front = float(np.arctan2(local[0], -local[1]))
+        self._front = _bearing(base @ forward)
 
     def rotation(self) -> Floats:
         """(3, 3) from the reference camera's axes to the world's (z up).
@@ -152,6 +157,11 @@ def _stance(joints: Floats) -> float:
         ratios.append(leg / max(thigh + shin, 1e-9))
     low, high = _STRAIGHT
     return float(np.clip((max(ratios) - low) / (high - low), 0.0, 1.0))
+
+
+def _bearing(direction: Floats) -> float:
+    """Angle of a (3,) direction about z, from −y towards x."""
+    return float(np.arctan2(direction[0], -direction[1]))
 
 
 def _unit(vector: Floats) -> Floats:

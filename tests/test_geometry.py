@@ -179,8 +179,12 @@ def test_the_level_stays_when_the_reference_changes() -> None:
         estimator.update(k * 33_000_000, STANDING @ cameras[0].T, np.eye(3)[None])
     turn = cameras[1] @ cameras[0].T
     before = turn @ estimator.up
+    estimator.set_front(STANDING @ cameras[0].T)
+    shown = STANDING @ cameras[0].T @ estimator.rotation().T
     estimator.turn(turn)
     np.testing.assert_allclose(estimator.up, before, atol=1e-9)
+    # So does the front that somebody has set.
+    np.testing.assert_allclose(STANDING @ cameras[1].T @ estimator.rotation().T, shown, atol=1e-9)
 
 
 def test_fusion_without_any_view_gives_nothing() -> None:

@@ -98,6 +98,36 @@ def test_world_is_level_on_the_floor_and_headed_by_the_first_camera() -> None:
     assert rig.bone_lengths.sum() == pytest.approx(4.2, abs=0.01)
 
 
+def test_the_first_camera_heads_the_world_before_its_place_is_known() -> None:
+    """Until then the person is shown in its axes, and must not turn when the others are found.
+
+    The answers that tell how it is turned are themselves some degrees wrong.
+    """
+    scene = make_scene(SceneOptions(seed=2))
+    blurred = scene.keypoints.copy()
+    rng = np.random.default_rng(0)
+    blurred[:, 0, :, :2] += rng.normal(0, 0.12, blurred[:, 0, :, :2].shape)
+    answers = scene.observations()
+    estimator = _estimator(scene)
+    for observation in replace(scene, keypoints=blurred).observations():
+        estimator.add(observation)
+    rig = estimator.estimate().rig
+    assert rig is not None and rig.known == (1, 2, 3)
+    rotations = np.stack([c.rotation for c in rig.cameras if c])
+    to_world = nearest_rotation(np.einsum("vji,vjk->ik", rotations, scene.rotations[1:]))
+    forward = to_world @ scene.rotations[0, 2]
+    assert abs(np.degrees(np.arctan2(forward[0], forward[1]))) < 12
+    # Found at last, it is where it was thought to look.
+    later = _estimator(scene)
+    later.pin(rig, False)
+    for observation in answers:
+        later.add(observation)
+    found = later.estimate().rig
+    assert found is not None and found.cameras[0] is not None
+    forward = found.cameras[0].rotation[2]
+    assert abs(np.degrees(np.arctan2(forward[0], forward[1]))) < 12
+
+
 def test_uncertainties_tell_the_size_of_the_errors() -> None:
     ratios = []
     for seed in (3, 4):

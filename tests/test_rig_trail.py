@@ -154,6 +154,22 @@ def test_the_rigs_own_error_is_what_the_fusion_is_told() -> None:
     np.testing.assert_allclose(a, b)
 
 
+def test_a_view_without_a_place_is_turned_as_one_that_has_one() -> None:
+    scene = make_scene(SceneOptions(seed=2, seconds=1))
+    rig = scene.rig()
+    without = replace(rig, cameras=(None, *rig.cameras[1:]))
+    to_first = np.einsum("ij,vkj->vik", scene.rotations[0], scene.rotations)
+    use = RigUse()
+    assert use.to_world(0, to_first) is None
+    for known in (rig, without):
+        use.set_rig(1, 0, known)
+        turn = use.to_world(0, to_first)
+        assert turn is not None
+        np.testing.assert_allclose(turn, scene.rotations[0].T, atol=1e-9)
+    to_first[1:] = np.nan
+    assert use.to_world(0, to_first) is None
+
+
 def test_a_world_that_somebody_turned_is_taken_at_once() -> None:
     scene = make_scene(SceneOptions(seed=2, seconds=2, offset_s=0.0))
     quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])

@@ -69,6 +69,11 @@ class Adjusted:
     cost: float
 
 
+def seen_together(keyframes: tuple[Keyframe, ...], views: tuple[int, ...]) -> tuple[Keyframe, ...]:
+    """The kept instants at which two of some cameras saw the person."""
+    return tuple(k for k in keyframes if k.seen_by[list(views)].sum() >= 2)
+
+
 def gather(
     keyframes: tuple[Keyframe, ...],
     known: tuple[KnownCamera, ...],
@@ -77,7 +82,7 @@ def gather(
 ) -> Evidence:
     """Stacks what some cameras saw at the kept instants into arrays."""
     index = list(views)
-    keyframes = tuple(k for k in keyframes if k.seen_by[index].sum() >= 2)
+    keyframes = seen_together(keyframes, views)
     principal = np.array([known[v].principal for v in views])
     keypoints = np.stack([k.keypoints[:, index] for k in keyframes])
     keypoints[..., :2] -= principal[:, None]

@@ -15,17 +15,19 @@ from engines.rig.adjustment import (
     adjust_from_start,
     first_rig,
     gather,
+    seen_together,
     warm_state,
     with_measured_bones,
 )
 from engines.rig.advice import Findings, advise, motion, pair_angles
 from engines.rig.given import into_world
+from engines.rig.heading import heading_rotation
 from engines.rig.keyframes import Keyframe, KeyframeStore
 from engines.rig.priors import Knowledge, check_knowledge, make_priors
 from engines.rig.quality import Precision, precision, quality_word
 from engines.rig.results import RigFrame, build_rig
 from engines.rig.trail import Trail
-from engines.rig.types import Bools, KnownCamera, Observation, Rig, RigResult
+from engines.rig.types import Bools, Floats, KnownCamera, Observation, Rig, RigResult
 from engines.rig.unknowns import Priors
 
 MIN_KEYFRAMES: Final = 8
@@ -211,6 +213,7 @@ class RigEstimator:
                     attempt.precision,
                     word,
                     self._trail,
+                    self._heading(keyframes, attempt),
                 )
             self._best = attempt
             self._settled = self._settled + 1 if word == "good" else 0
@@ -219,6 +222,11 @@ class RigEstimator:
         )
         reason, warnings = advise(findings)
         return RigResult(rig, reason, warnings, len(keyframes), span)
+
+    def _heading(self, keyframes: tuple[Keyframe, ...], attempt: _Attempt) -> Floats:
+        state = attempt.adjusted.state
+        used = seen_together(keyframes, attempt.views)
+        return heading_rotation(used, attempt.views, state.rotations, state.points)
 
     def _look_at(self, findings: Findings, attempt: _Attempt) -> Findings:
         """What an adjustment tells about the person's motion and the cameras' places."""

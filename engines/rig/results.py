@@ -23,8 +23,8 @@ class RigFrame:
     """The world's axes, kept from one estimation to the next.
 
     The first rig puts the origin on the floor under the middle of the person's path, y where the
-    first known camera looks. Later rigs keep their cameras in place. ``pin`` takes over a rig whose
-    axes a person has set.
+    first camera looks that has seen them (``engines.rig.heading``). Later rigs keep their cameras
+    in place. ``pin`` takes over a rig whose axes a person has set.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class RigFrame:
     def settle(
         self,
         rig: Rig,
+        heading: Floats,
         points: Floats,
         speeds: Floats | None = None,
         seen: Bools | None = None,
@@ -60,6 +61,7 @@ class RigFrame:
 
         Args:
             rig: in any axes.
+            heading: (3, 3) from the same axes to those of the camera that looks along y.
             points: (K, 17, 3) the joints that it was found from, in the same axes.
             speeds: (K, 17, 3) theirs.
             seen: (K, 17) which of them were measured, not guessed; None for all.
@@ -71,7 +73,6 @@ class RigFrame:
             # The given places are the world, until somebody sets another heading in it.
             rig = replace(rig, levelled=True)
             return rig if self._last is None else _onto(rig, self._last)
-        first = next(camera for camera in rig.cameras if camera is not None)
         if self._level_kept and self._last is not None:
             settled = _onto(rig, self._last)
             self._last = settled
@@ -79,7 +80,7 @@ class RigFrame:
         # Each camera is tilted, but around a person their tilts cancel.
         guess = np.sum([c.rotation.T @ _LEVEL_CAMERA_UP for c in rig.cameras if c is not None], 0)
         floor = find_floor(points, guess, self.knowledge.stature, speeds, seen)
-        turn = level_axes(floor.up, first.rotation)
+        turn = level_axes(floor.up, heading)
         middle = turn @ np.median(points[:, 0], axis=0)
         settled = move_rig(rig, turn, -np.array([middle[0], middle[1], floor.height]))
         settled = replace(settled, levelled=floor.known)
@@ -112,6 +113,7 @@ def build_rig(
     precision: Precision,
     word: Quality,
     trail: Trail,
+    heading: Floats,
 ) -> Rig:
     """Makes a rig out of an adjustment.
 
@@ -122,6 +124,7 @@ def build_rig(
         precision: its expected errors.
         word: its quality.
         trail: the person's way.
+        heading: (3, 3) from the adjustment's axes to those of the camera that looks along y.
 
     Returns:
         The rig in the world.
@@ -160,6 +163,7 @@ def build_rig(
     points, speeds = trail.skeletons(cameras_of(rig))
     return frame.settle(
         rig,
+        heading,
         np.concatenate([state.points, points]),
         np.concatenate([joint_speeds(state, adjusted.seen), speeds]),
         np.concatenate([adjusted.seen.held, np.ones(points.shape[:2], bool)]),
