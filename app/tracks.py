@@ -54,6 +54,9 @@ class JointTrack:
         """
         if self._times and time_ns <= self._times[-1]:
             return
+        known = keypoints[:, 2] > 0
+        if context is not None:  # nothing is told where no joint was found to tell it of
+            context = np.where(known[:, None], context, np.float32(0)) if known.any() else None
         self._times.append(time_ns)
         self._joints.append(keypoints)
         self._context.append(context)
@@ -148,23 +151,19 @@ class JointTrack:
             1 where a picture with joints lies within ``MAX_CONTEXT_AGE_S``.
         """
         out = np.zeros((len(times_ns), JOINT_COUNT, channels), np.float32)
-        mask = np.zeros(len(times_ns), np.float32)
-        having = [n for n, one in enumerate(self._context) if one is not None]
+        pairs = zip(self._times, self._context, strict=True)
+        having = [(time, one) for time, one in pairs if one is not None]
         if not having:
-            return out, mask
-        times = np.fromiter(self._times, np.int64)[having]
+            return out, np.zeros(len(times_ns), np.float32)
+        times = np.array([time for time, _ in having], np.int64)
         after = np.clip(np.searchsorted(times, times_ns), 0, len(times) - 1)
         before = np.maximum(after - 1, 0)
         nearest = np.where(times_ns - times[before] <= times[after] - times_ns, before, after)
         near = np.abs(times[nearest] - times_ns) <= int(MAX_CONTEXT_AGE_S * 1e9)
-        for row in np.flatnonzero(near):
-            index = having[nearest[row]]
-            features = self._context[index]
-            known = self._joints[index][:, 2] > 0
-            if features is not None and known.any():
-                out[row, known] = features[known]
-                mask[row] = 1.0
-        return out, mask
+        used, rows = np.unique(nearest[near], return_inverse=True)
+        if len(used):
+            out[near] = np.stack([having[n][1] for n in used])[rows]
+        return out, near.astype(np.float32)
 
     @staticmethod
     def _velocities(

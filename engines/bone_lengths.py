@@ -16,6 +16,8 @@ _TRUST = 0.8
 _SWEEPS = 16
 _PARENTS = [parent for parent, _ in BONES]
 _CHILDREN = [child for _, child in BONES]
+_LEFT = [bone for bone, child in enumerate(_CHILDREN) if child in LEFT_JOINTS]
+_RIGHT = [_CHILDREN.index(MIRROR[_CHILDREN[bone]]) for bone in _LEFT]
 
 
 class BoneLengths:
@@ -59,10 +61,7 @@ class BoneLengths:
     def _both_sides(values: Floats) -> Floats:
         """Adds the two sides up, so that left and right share one length."""
         out = values.copy()
-        for bone, (_, child) in enumerate(BONES):
-            if child in LEFT_JOINTS:
-                other = next(k for k, (_, c) in enumerate(BONES) if c == MIRROR[child])
-                out[bone] = out[other] = values[bone] + values[other]
+        out[_LEFT] = out[_RIGHT] = values[_LEFT] + values[_RIGHT]
         return out
 
 
@@ -70,16 +69,19 @@ def _fit_lengths(joints: Floats, target: Floats, sigma: Floats) -> Floats:
     """Position-based dynamics (Müller et al. 2007): each bone moves its two ends, in sweeps."""
     mobility = np.maximum(sigma, 1e-9) ** 2
     both = mobility[_CHILDREN] + mobility[_PARENTS]
-    child_share = (mobility[_CHILDREN] / both)[:, None]
-    bones_at = np.bincount(_PARENTS + _CHILDREN, minlength=len(joints))[:, None]
+    child_share = mobility[_CHILDREN] / both
+    bones_at = np.bincount(_PARENTS + _CHILDREN, minlength=len(joints))
+    # How far each joint goes with each bone. Several bones pull at a joint at once: their mean,
+    # somewhat over-relaxed, converges.
+    bone = np.arange(len(_CHILDREN))
+    pull = np.zeros((len(joints), len(bone)))
+    pull[_CHILDREN, bone] = child_share
+    pull[_PARENTS, bone] = child_share - 1
+    pull *= 1.5 / bones_at[:, None]
     out = joints.astype(np.float64)
     for _ in range(_SWEEPS):
         bones = out[_CHILDREN] - out[_PARENTS]
         lengths = np.maximum(np.linalg.norm(bones, axis=-1), 1e-9)
         wanted = bones * (target / lengths - 1)[:, None]
-        step = np.zeros_like(out)
-        np.add.at(step, _CHILDREN, child_share * wanted)
-        np.add.at(step, _PARENTS, (child_share - 1) * wanted)
-        # Several bones pull at a joint at once: their mean, somewhat over-relaxed, converges.
-        out += 1.5 * step / bones_at
+        out += pull @ wanted
     return out
