@@ -62,7 +62,7 @@ def test_specs_and_provider(backend: DescribedBackend) -> None:
     assert (images.name, images.shape) == ("images", (None, 3, 224, 160))
     assert images.dtype == np.float32
     assert [spec.shape for spec in backend.outputs] == [(None, 17, 56, 40), (None, 187, 28, 20)]
-    assert "CPU, 1 threads, fp32" in backend.provider
+    assert "CPU, 1 thread, fp32" in backend.provider
     assert "\n" not in backend.provider
     assert backend.device == "cpu"
     backend.warm_up({"images": (1, 3, 224, 160)})

@@ -125,11 +125,14 @@ class FrontEndConfig(_Section):
 
 
 class LifterConfig(_Section):
-    """The 2D-to-3D network. ``output_frame``: newer is quicker, more central is more exact."""
+    """The 2D-to-3D network. ``output_frame``: newer is quicker, more central is more exact.
+
+    ``threads``: it is too small to gain from a second one, which would only cost (0: one a core).
+    """
 
     weights: Path = Path("weights/lifter.onnx")
     output_frame: Literal["last", "centre"] | Annotated[int, Field(ge=0, le=26)] = "last"
-    threads: int = Field(0, ge=0, le=256)
+    threads: int = Field(1, ge=0, le=256)
 
 
 class CalibrationConfig(_Section):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from engines.backends.base import Array, TensorSpec
+from engines.backends.validation import thread_words
 from engines.errors import UserError
 
 _MAGIC: Final = b"TFL3"
@@ -61,7 +62,7 @@ class LiteRtBackend:
     @property
     def provider(self) -> str:
         """Engine, version, device and precision."""
-        threads = f"{self._threads} thread" + ("s" if self._threads > 1 else "")
+        threads = thread_words(self._threads)
         return f"LiteRT {version('ai-edge-litert')}, CPU (XNNPACK), {threads}, float32"
 
     @property

@@ -19,6 +19,7 @@ from engines.backends.validation import (
     check_inputs,
     check_tensors,
     default_threads,
+    thread_words,
     zeros_for,
 )
 from engines.errors import UserError
@@ -102,7 +103,8 @@ class OnnxRuntimeBackend:
         self._device = "cuda:0" if provider == "cuda" else "cpu"
         self._metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         precision = self._metadata.get("dsvt.precision", "fp32")
-        where = f"CPU, {threads} threads" if provider == "cpu" else _PROVIDER_TITLES[provider]
+        on_cpu = f"CPU, {thread_words(threads)}"
+        where = on_cpu if provider == "cpu" else _PROVIDER_TITLES[provider]
         self._provider = f"ONNX Runtime {onnxruntime.__version__}, {where}, {precision}"
 
     @property

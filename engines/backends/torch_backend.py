@@ -17,6 +17,7 @@ from engines.backends.validation import (
     check_inputs,
     check_tensors,
     default_threads,
+    thread_words,
     zeros_for,
 )
 from engines.networks.catalog import load_network
@@ -75,7 +76,8 @@ class TorchBackend:
         self._outputs = tuple(_spec(port) for port in info.outputs)
         precision = "fp16" if half else "fp32"
         self._metadata = {**info.metadata(), "dsvt.precision": precision}
-        where = f"CPU, {threads} threads" if device == "cpu" else torch.cuda.get_device_name(device)
+        on_cpu = f"CPU, {thread_words(threads)}"
+        where = on_cpu if device == "cpu" else torch.cuda.get_device_name(device)
         layout_name = ", channels last" if channels_last else ""
         self._provider = f"torch {torch.__version__}, {where}, {precision}{layout_name}"
 

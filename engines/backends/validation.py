@@ -21,6 +21,11 @@ def default_threads() -> int:
     return max(1, os.cpu_count() or 1)
 
 
+def thread_words(threads: int) -> str:
+    """``1 thread``, ``2 threads``: for the line that says what runs."""
+    return f"{threads} thread{'' if threads == 1 else 's'}"
+
+
 def check_names(specs: Iterable[TensorSpec], names: Iterable[str]) -> None:
     """Checks that exactly the declared inputs are there.
 
