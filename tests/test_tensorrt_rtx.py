@@ -21,6 +21,7 @@ from engines.backends import device
 from engines.backends.device import Gpu, TensorRtPackage, find_tensorrt, tensorrt_obstacle
 from engines.export import export_half, export_onnx
 from engines.model_files import SHIPPED_FOLDER
+from exported import exported
 from test_tensorrt_api import _used
 from tools.bench.sample_networks import make_sample
 
@@ -69,9 +70,9 @@ def test_every_network_becomes_an_engine(tmp_path: Path) -> None:
     for name in ("detector", "pose2d", "lifter"):
         files += [SHIPPED_FOLDER / f"{name}.onnx", tmp_path / f"{name}.fp16.onnx"]
         export_half(*files[-2:])
-    for name in ("yolov3-tiny", "cpn50-256x192"):
-        files.append(tmp_path / f"{name}.fp16.onnx")
-        export_onnx(make_sample(name), files[-1], "fp16")
+    files.append(tmp_path / "yolov3-tiny.fp16.onnx")
+    export_onnx(make_sample("yolov3-tiny"), files[-1], "fp16")
+    files += [exported(name, "fp16") for name in ("cpn-small", "dsvtformer-small")]
     done = run(ROOT / "tests" / "rtx_builds.py", *files, "7.5", files[0])
     lines = [line.split("|")[1:] for line in done.stdout.splitlines() if line[:7] == "engine|"]
     assert [line[0] for line in lines] == [path.name for path in (*files, files[0])], done.stdout
