@@ -11,7 +11,7 @@ import pytest
 
 from engines.backends.device import find_gpu
 from engines.errors import UserError
-from tools import doctor_checks
+from tools import doctor_checks, doctor_machine, doctor_software
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -69,36 +69,36 @@ def test_wrong_packages_are_named(tmp_path: Path) -> None:
         'tomli; python_version < "3"\nrich\n',
         encoding="utf-8",
     )
-    finding = doctor_checks.check_packages(requirements)
+    finding = doctor_software.check_packages(requirements)
     assert finding.state == "broken"
     assert "no-such-package-here is missing" in finding.found
     assert "numpy is" in finding.found and ">=99" in finding.found
     assert "rich" not in finding.found and "tomli" not in finding.found
     requirements.write_text("rich\n", encoding="utf-8")
-    assert doctor_checks.check_packages(requirements).state == "good"
+    assert doctor_software.check_packages(requirements).state == "good"
     requirements.write_text("?!\n", encoding="utf-8")
     with pytest.raises(UserError, match="is no requirement"):
-        doctor_checks.check_packages(requirements)
+        doctor_software.check_packages(requirements)
 
 
 def test_display_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":7")
-    assert doctor_checks.check_display().found == ":7"
+    assert doctor_machine.check_display().found == ":7"
     monkeypatch.delenv("DISPLAY")
     if sys.platform == "linux":
-        assert doctor_checks.check_display().state == "lacking"
+        assert doctor_machine.check_display().state == "lacking"
 
 
 def test_small_shared_memory_is_lacking(tmp_path: Path) -> None:
-    assert doctor_checks.check_shared_memory(tmp_path).state == "good"
-    assert doctor_checks.check_shared_memory(tmp_path / "none").state == "good"
+    assert doctor_machine.check_shared_memory(tmp_path).state == "good"
+    assert doctor_machine.check_shared_memory(tmp_path / "none").state == "good"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
 def test_a_folder_without_rights_is_broken(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    assert doctor_checks.check_disk(tmp_path).state == "broken"
+    assert doctor_machine.check_disk(tmp_path).state == "broken"
 
 
 def test_every_lack_says_what_it_costs() -> None:

@@ -1,265 +1,28 @@
-"""The checks of ``python -m tools.doctor``, each one line of its report.
-
-What a check needs is imported within it: where a package is missing, the other checks still run.
-"""
+"""The checks of ``python -m tools.doctor``, in the order of its report."""
 
 from __future__ import annotations
 
-import ctypes
-import importlib.metadata
-import os
-import shutil
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final
 
-from engines.backends.device import (
-    find_gpu,
-    find_tensorrt,
-    tensorrt_obstacle,
-    torch_cuda_version,
+from tools.doctor_finding import Finding
+from tools.doctor_machine import (
+    check_cameras,
+    check_disk,
+    check_display,
+    check_gpu,
+    check_processor,
+    check_shared_memory,
 )
-from engines.errors import UserError
-
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
-
-State = Literal["good", "lacking", "broken"]
-
-_REPOSITORY: Final = Path(__file__).resolve().parents[1]
-_PYTHONS: Final = ((3, 10), (3, 12))
-_LIBRARIES: Final = {
-    "libusb-1.0.so.0": "libusb-1.0-0",
-    "libGL.so.1": "libgl1",
-    "libEGL.so.1": "libegl1",
-    "libX11.so.6": "libx11-6",
-    "libgomp.so.1": "libgomp1",
-}
-_SHARED_MEMORY_MB: Final = 64
-_DISK_GB: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report.
-
-    Attributes:
-        area: what was looked at.
-        state: ``lacking`` is a choice that one may live with; ``broken`` must be mended.
-        found: what is there.
-        cost: what the lack costs and how to mend it; empty where nothing is lacking.
-    """
-
-    area: str
-    state: State
-    found: str
-    cost: str = ""
-
-
-def check_python() -> Finding:
-    """The Python version."""
-    found = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
-    found += " in an environment of its own" if sys.prefix != sys.base_prefix else ""
-    if _PYTHONS[0] <= sys.version_info[:2] <= _PYTHONS[1]:
-        return Finding("Python", "good", found)
-    return Finding("Python", "broken", found, "3.10, 3.11 or 3.12 is needed (Open3D has no other)")
-
-
-def check_packages(requirements: Path = _REPOSITORY / "requirements.txt") -> Finding:
-    """The packages of requirements.txt."""
-    wanted = _requirements(requirements)
-    wrong: list[str] = []
-    for requirement in wanted:
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is missing")
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} is {version}, not {requirement.specifier}")
-    if not wrong:
-        return Finding("Packages", "good", f"all {len(wanted)} of {requirements.name}")
-    return Finding(
-        "Packages", "broken", "; ".join(wrong), f"run python -m pip install -r {requirements.name}"
-    )
-
-
-def check_libraries() -> Finding:
-    """The system libraries that Open3D and OpenCV load (Linux)."""
-    if sys.platform != "linux":
-        return Finding("Libraries", "good", "not needed on this system")
-    missing = [package for library, package in _LIBRARIES.items() if not _loads(library)]
-    if not missing:
-        return Finding("Libraries", "good", "what Open3D and OpenCV load from the system")
-    packages = " ".join(missing)
-    return Finding(
-        "Libraries",
-        "broken",
-        f"{packages} not found",
-        f"the viewer cannot start; run sudo apt-get install {packages}",
-    )
-
-
-def check_processor() -> Finding:
-    """Cores and memory."""
-    import psutil
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = psutil.virtual_memory()
-    found = f"{cores} cores, {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GB free"
-    if memory.available < 2 * 2**30:
-        return Finding("Processor", "lacking", found, "under 2 GB the processes may be ended")
-    return Finding("Processor", "good", found)
-
-
-def check_gpu() -> Finding:
-    """The GPU and its driver."""
-    gpu = find_gpu()
-    if gpu is None:
-        return Finding(
-            "GPU", "lacking", "no NVIDIA GPU", "networks run on the CPU: use the light ones"
-        )
-    version = f"{gpu.driver_cuda[0]}.{gpu.driver_cuda[1]}"
-    found = f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GB, driver for CUDA {version}"
-    if gpu.driver_cuda[0] < 13:
-        return Finding(
-            "GPU", "lacking", found, "requirements-gpu.txt brings CUDA 13: renew the driver"
-        )
-    return Finding("GPU", "good", found)
-
-
-def check_onnxruntime() -> Finding:
-    """ONNX Runtime and its providers."""
-    from engines.backends.onnxruntime_backend import available_providers
-
-    version = _version("onnxruntime") or _version("onnxruntime-gpu")
-    found = f"{version}, providers: {', '.join(available_providers())}"
-    if find_gpu() is not None and available_providers() == ("cpu",):
-        cost = "without TensorRT the GPU stands idle; see requirements-gpu.txt"
-        return Finding("ONNX Runtime", "lacking", found, cost)
-    return Finding("ONNX Runtime", "good", found)
-
-
-def check_tensorrt() -> Finding:
-    """TensorRT, which is not loaded for it."""
-    obstacle = tensorrt_obstacle()
-    if obstacle is None:
-        from engines.backends.tensorrt_cache import engine_folder
-
-        count = len(list(engine_folder().glob("*.engine")))
-        package = find_tensorrt()
-        assert package is not None  # or there were an obstacle
-        found = f"{package.title} {package.version}, {count} engines built"
-        if count:
-            return Finding("TensorRT", "good", found)
-        return Finding("TensorRT", "lacking", found, "run python -m tools.build_engines --config …")
-    costs = {
-        "no NVIDIA GPU": "nothing lost: it runs on GPUs only",
-        "neither tensorrt nor tensorrt-rtx is installed": (
-            "the GPU runs several times slower; run python -m pip install -r requirements-gpu.txt"
-        ),
-    }
-    advice = costs.get(obstacle, "run python -m pip install -r requirements-gpu.txt")
-    return Finding("TensorRT", "lacking", f"cannot run ({obstacle})", advice)
-
-
-def check_torch() -> Finding:
-    """The torch build: for the CPU or for CUDA."""
-    version = _version("torch")
-    if version is None:
-        return Finding("torch", "broken", "not installed", "no training, no import, no export")
-    cuda = torch_cuda_version()
-    if cuda is not None:
-        return Finding("torch", "good", f"{version}, CUDA {cuda}")
-    if find_gpu() is None:
-        return Finding("torch", "good", f"{version}, for the CPU")
-    return Finding(
-        "torch", "lacking", f"{version}, for the CPU", "TensorRT needs the CUDA build beside it"
-    )
-
-
-def check_weights() -> Finding:
-    """Which networks are ready."""
-    from tools.weights_registry import condition, read_registry
-
-    states = {name: condition(name, entry).state for name, entry in read_registry().items()}
-    ready = [name for name, state in states.items() if state == "ready"]
-    found = f"ready: {', '.join(ready) or 'none'}"
-    costs: list[str] = []
-    missing = [name for name, state in states.items() if state == "missing"]
-    bad = [name for name, state in states.items() if state == "damaged"]
-    bad += [name for name in missing if name == "lifter"]  # nothing runs without it
-    if bad:
-        verify = f"python -m tools.weights verify {' '.join(bad)}"
-        costs.append(f"{', '.join(bad)} damaged or missing, see {verify}")
-    if set(missing) - set(bad):
-        names = ", ".join(name for name in missing if name not in bad)
-        costs.append(f"{names} not in this checkout: yolo_cpn needs networks named for it")
-    if any(state == "fetch it" and name.startswith("blazepose") for name, state in states.items()):
-        costs.append("the first run with blazepose fetches it, so it needs a network")
-    if costs:
-        return Finding("Weights", "broken" if bad else "lacking", found, "; ".join(costs))
-    return Finding("Weights", "good", found)
-
-
-def check_cameras() -> Finding:
-    """Cameras and the right to use them."""
-    if sys.platform != "linux":
-        return Finding("Cameras", "good", "see python -m tools.cameras")
-    from capture.v4l2 import find_devices
-
-    devices = find_devices()
-    usable = [device for device in devices if not device.problem]
-    problems = [f"{device.path}: {device.problem}" for device in devices if device.problem]
-    if problems:
-        return Finding("Cameras", "lacking", f"{len(usable)} usable", "; ".join(problems))
-    if not usable:
-        cost = "only files, streams and the demo; plug cameras in, or pass --device /dev/video0"
-        return Finding("Cameras", "lacking", "none", cost)
-    return Finding("Cameras", "good", ", ".join(device.name for device in usable))
-
-
-def check_display() -> Finding:
-    """A screen for the viewer."""
-    from app.cli import has_display
-
-    if has_display():
-        name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "the system's own"
-        return Finding("Display", "good", name)
-    return Finding(
-        "Display", "lacking", "none", "no window: the scene is rendered off-screen to a video"
-    )
-
-
-def check_shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
-    """Shared memory, where pictures and torch's workers pass data."""
-    if not folder.is_dir():
-        return Finding("Shared memory", "good", "managed by this system")
-    free = shutil.disk_usage(folder).free / 2**20
-    if free < _SHARED_MEMORY_MB:
-        cost = "training workers may fail; in Docker add --shm-size=1g"
-        return Finding("Shared memory", "lacking", f"{free:.0f} MB free", cost)
-    return Finding("Shared memory", "good", f"{free:.0f} MB free")
-
-
-def check_disk(folder: Path | None = None) -> Finding:
-    """Room for recordings and for weights, and the right to write there."""
-    from engines.weights_cache import cache_folder
-
-    here = folder or Path.cwd()
-    kept = _existing(cache_folder())
-    for place, purpose in ((here, "recordings"), (kept, "weights")):
-        if not os.access(place, os.W_OK):
-            cost = f"no {purpose} can be kept; set DSVT_CACHE or change the folder's rights"
-            return Finding("Disk", "broken", f"{place} cannot be written", cost)
-    rooms = [(place, shutil.disk_usage(place).free / 2**30) for place in (here, kept)]
-    found = ", ".join(f"{room:.0f} GB free in {place}" for place, room in dict(rooms).items())
-    if min(room for _, room in rooms) < _DISK_GB:
-        return Finding("Disk", "lacking", found, "recordings of hours and large weights won't fit")
-    return Finding("Disk", "good", found)
-
+from tools.doctor_software import (
+    check_libraries,
+    check_onnxruntime,
+    check_packages,
+    check_python,
+    check_tensorrt,
+    check_torch,
+    check_weights,
+)
 
 CHECKS: Final[Sequence[Callable[[], Finding]]] = (
     check_python,
@@ -291,44 +54,3 @@ def examine(check: Callable[[], Finding]) -> Finding:
             f"{package} does not load",
             "run python -m pip install -r requirements.txt",
         )
-
-
-def _requirements(path: Path) -> list[Requirement]:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    wanted: list[Requirement] = []
-    for line in lines:
-        text = line.split("#", 1)[0].strip()
-        if not text or text.startswith("-"):
-            continue
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement as error:
-            raise UserError(f"{path}: '{text}' is no requirement") from error
-        if requirement.marker is None or requirement.marker.evaluate():
-            wanted.append(requirement)
-    return wanted
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _existing(path: Path) -> Path:
-    """The nearest folder above that exists."""
-    return next(parent for parent in (path, *path.parents) if parent.is_dir())
