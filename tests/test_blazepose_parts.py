@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engines.errors import UserError
 from engines.front_ends.blazepose.detector import anchor_centres, decode, merge_overlapping
+from engines.front_ends.blazepose.front_end import BlazePoseFrontEnd
 from engines.front_ends.blazepose.landmarks import refine
 from engines.front_ends.blazepose.region import Region
+
+
+def test_without_a_network_the_front_end_that_ships_is_named(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(UserError, match=r"could not be fetched.*kind: yolo_cpn") as refused:
+        BlazePoseFrontEnd(1)
+    assert "\n" not in str(refused.value)
+    assert not list((cache / "weights").glob("*.tflite"))
 
 
 def test_anchors_cover_the_picture_cell_by_cell() -> None:
