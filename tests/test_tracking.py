@@ -69,6 +69,31 @@ def test_sure_tracks_are_checked_seldom_and_unsure_ones_often() -> None:
     assert track.wants_check()
 
 
+def test_a_track_that_stays_unsure_is_checked_less_once_it_is_known() -> None:
+    """Who sits at a desk is unsure for good; only what speaks against them makes it urgent."""
+    me, other = person(320, 300, "me"), person(100, 100, "other", 0.3)
+    track = PersonTrack[str](SETTINGS)
+    track.start([me], HEIGHT, WIDTH)
+
+    def pictures_until_checked() -> int:
+        for count in range(1, 100):
+            track.follow("me", me.box, 0.4)
+            if track.wants_check():
+                return count
+        return 0
+
+    assert pictures_until_checked() == 5
+    track.check([me], HEIGHT, WIDTH)
+    assert pictures_until_checked() == 5
+    track.check([me], HEIGHT, WIDTH)
+    assert pictures_until_checked() == 10
+    track.check([me], HEIGHT, WIDTH)
+    assert pictures_until_checked() == 10
+    track.check([other], HEIGHT, WIDTH)
+    assert track.region == "me"
+    assert pictures_until_checked() == 5
+
+
 def test_a_passer_by_does_not_take_the_track() -> None:
     me = person(320, 300, "me")
     track = PersonTrack[str](SETTINGS)

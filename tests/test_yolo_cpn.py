@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -125,6 +125,30 @@ def test_a_person_lost_while_being_checked_is_found_in_the_same_set() -> None:
         assert result is not None
         assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 10
     assert front_end.process([blank_picture(480, 640)]) == (None,)
+
+
+class _CountingBackend(TorchBackend):
+    """A real one that notes how many pictures it is shown at once."""
+
+    def run(self, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
+        self.shown.append(len(inputs["images"]))
+        return super().run(inputs)
+
+    shown: list[int]
+
+
+def test_one_view_is_checked_in_a_set_and_every_view_that_is_lost() -> None:
+    detector, pose = _CountingBackend(marker_detector(), 1), TorchBackend(marker_pose_network(), 1)
+    detector.shown = []
+    eager = YoloCpnSettings(track=TrackSettings(check_every=1))
+    front_end = YoloCpnFrontEnd(detector, pose, 3, eager, HostOperations())
+    picture = blank_picture(480, 640)
+    draw_person(picture, 300, 240, 300)
+    for _ in range(4):
+        assert None not in front_end.process([picture] * 3)
+    assert detector.shown == [3, 1, 1, 1]
+    front_end.process([blank_picture(480, 640)] * 3)
+    assert sum(detector.shown[4:]) == 3
 
 
 def test_a_box_that_reaches_too_far_is_not_believed() -> None:

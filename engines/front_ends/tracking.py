@@ -42,7 +42,9 @@ class TrackSettings:
     Attributes:
         keep_without_picture: the track outlives so many sets in which the view has no picture.
         check_every: a sure track is confirmed by the detector this often.
-        check_every_unsure: an unsure one this often.
+        check_every_unsure: an unsure one this often…
+        known_after_checks: …and half as often when so many checks in a row have found it where it
+            is: of who sits at a desk half of the joints are never seen.
         sure_confidence: mean joint confidence from which a track is sure.
         lost_after_checks: the track is dropped when so many checks in a row find nobody where it
             sits, and either it is unsure or they find somebody else.
@@ -54,6 +56,7 @@ class TrackSettings:
     keep_without_picture: int = 15
     check_every: int = 60
     check_every_unsure: int = 10
+    known_after_checks: int = 2
     sure_confidence: float = 0.5
     lost_after_checks: int = 2
     same_person_overlap: float = 0.3
@@ -75,6 +78,7 @@ class PersonTrack(Generic[RegionT]):
         self._current: Candidate[RegionT] | None = None
         self._since_check = 0
         self._without_picture = 0
+        self._confirmed = 0
         self._unconfirmed = 0
         self._outshone = 0
         self._unsure = False
@@ -91,9 +95,20 @@ class PersonTrack(Generic[RegionT]):
 
     def wants_check(self) -> bool:
         """Whether the detector should confirm the track in the next picture."""
+        return self.overdue is not None
+
+    @property
+    def overdue(self) -> int | None:
+        """Since how many pictures the detector should have confirmed it; None if it need not."""
+        if self._current is None:
+            return None
         settings = self._settings
-        every = settings.check_every_unsure if self._unsure else settings.check_every
-        return self._current is not None and self._since_check >= every
+        every = settings.check_every
+        if self._unsure:
+            known = self._confirmed >= settings.known_after_checks
+            every = min(every, settings.check_every_unsure * (2 if known else 1))
+        late = self._since_check - every
+        return late if late >= 0 else None
 
     def start(
         self, found: Sequence[Candidate[RegionT]], height: int, width: int
@@ -126,6 +141,7 @@ class PersonTrack(Generic[RegionT]):
         # Nobody found at all says little about a sure track: detectors miss people whom the pose
         # network still sees.
         doubtful = not own and (bool(others) or current.score < settings.sure_confidence)
+        self._confirmed = self._confirmed + 1 if own else 0
         self._unconfirmed = self._unconfirmed + 1 if doubtful else 0
         best = max((prominence(person, height, width) for person in others), default=0.0)
         mine = max(
@@ -140,6 +156,7 @@ class PersonTrack(Generic[RegionT]):
         ):
             self.start(others, height, width)
         elif self._unconfirmed or self._outshone:
+            self._confirmed = 0
             # Ask again soon rather than after a full period.
             self._unsure = True
 
@@ -169,7 +186,7 @@ class PersonTrack(Generic[RegionT]):
     def lose(self) -> None:
         """Drops the track."""
         self._current = None
-        self._without_picture = self._unconfirmed = self._outshone = 0
+        self._without_picture = self._confirmed = self._unconfirmed = self._outshone = 0
         self._unsure = False
 
 

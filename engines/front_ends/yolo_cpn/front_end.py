@@ -123,7 +123,7 @@ class YoloCpnFrontEnd:
         doubted: set[int] = set()
         others: dict[int, list[Candidate[Floats]]] = {}
         while waiting:
-            asked = [view for view in waiting if view not in detected and self._needs(view)]
+            asked = self._to_detect([view for view in waiting if view not in detected])
             if asked:
                 others |= self._detect(images, asked, doubted)
             detected.update(asked)
@@ -155,9 +155,15 @@ class YoloCpnFrontEnd:
     def _note(self, stage: str, seconds: float) -> None:
         self._seconds[stage] += seconds
 
-    def _needs(self, view: int) -> bool:
-        track = self._tracks[view]
-        return track.region is None or track.wants_check()
+    def _to_detect(self, views: Sequence[int]) -> list[int]:
+        """Those whose track is lost, and of those that are to be checked the most overdue.
+
+        Several checks in one set would hold it up by as many times a set's own work.
+        """
+        lost = [view for view in views if self._tracks[view].region is None]
+        late = {view: self._tracks[view].overdue for view in views}
+        due = [view for view in views if late[view] is not None]
+        return lost + sorted(due, key=lambda view: -(late[view] or 0))[:1]
 
     def _detect(
         self, images: Sequence[Image | None], views: Sequence[int], doubted: set[int]
