@@ -89,9 +89,7 @@ class LevelEstimator:
         self._cameras = rotation @ self._cameras
         if self._fixed is not None:
             self._fixed = rotation @ self._fixed
-        if (
-            self._front is not None
-        ):  # that it was set for the old one's heading is no reason to turn
+        if self._front is not None:  # it was told for the old one's heading
             ahead = np.array([np.sin(self._front), -np.cos(self._front), 0.0])
             self._front = _bearing(self._camera_heading() @ rotation @ base.T @ ahead)
 
