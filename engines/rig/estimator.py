@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from engines.rig.adjustment import (
-    Adjusted,
     Evidence,
     adjust,
     adjust_from_start,
@@ -20,35 +19,22 @@ from engines.rig.adjustment import (
     with_measured_bones,
 )
 from engines.rig.advice import Findings, advise, motion, pair_angles
+from engines.rig.attempt import Attempt
 from engines.rig.given import into_world
 from engines.rig.heading import heading_rotation
 from engines.rig.keyframes import Keyframe, KeyframeStore
 from engines.rig.priors import Knowledge, check_knowledge, make_priors
-from engines.rig.quality import Precision, precision, quality_word
+from engines.rig.quality import precision, quality_word
 from engines.rig.results import RigFrame, build_rig
 from engines.rig.trail import Trail
 from engines.rig.types import Bools, Floats, KnownCamera, Observation, Rig, RigResult
 from engines.rig.unknowns import Priors
 
 MIN_KEYFRAMES: Final = 8
-_BAD_NOISE: Final = 0.035
-_FOV_LIMITS_DEG: Final = (20.0, 140.0)
-_WRONG_FOCAL: Final = 0.08
 _SETTLED: Final = 2
 """Good rigs in a row after which the next one begins from the last."""
 _NEWS: Final = 3
 """Instants kept since, that are worth another estimation then; it rests on some 80."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Attempt:
-    """One adjustment of some cameras."""
-
-    views: tuple[int, ...]
-    reference: int
-    priors: Priors
-    adjusted: Adjusted
-    precision: Precision
 
 
 class RigEstimator:
@@ -98,7 +84,7 @@ class RigEstimator:
         self._trail = Trail()
         self._seen_since: float | None = None
         self._seen_until = 0.0
-        self._best: _Attempt | None = None
+        self._best: Attempt | None = None
         self._settled = 0
         self._used_s = -np.inf
         self._released = np.zeros(views, bool)
@@ -187,13 +173,13 @@ class RigEstimator:
         watched = 0.0 if self._seen_since is None else self._seen_until - self._seen_since
         findings = Findings(self._frame.ids, len(keyframes), watched)
         views = self._usable(keyframes)
-        attempt: _Attempt | None = None
+        attempt: Attempt | None = None
         left_out: list[int] = []
         while len(views) >= 2 and len(keyframes) >= MIN_KEYFRAMES:
             attempt = self._attempt(keyframes, views)
             if attempt is None:
                 break
-            bad = self._misfit(attempt)
+            bad = attempt.misfit
             if bad is None:
                 break
             left_out.append(bad)
@@ -223,12 +209,12 @@ class RigEstimator:
         reason, warnings = advise(findings)
         return RigResult(rig, reason, warnings, len(keyframes), span)
 
-    def _heading(self, keyframes: tuple[Keyframe, ...], attempt: _Attempt) -> Floats:
+    def _heading(self, keyframes: tuple[Keyframe, ...], attempt: Attempt) -> Floats:
         state = attempt.adjusted.state
         used = seen_together(keyframes, attempt.views)
         return heading_rotation(used, attempt.views, state.rotations, state.points)
 
-    def _look_at(self, findings: Findings, attempt: _Attempt) -> Findings:
+    def _look_at(self, findings: Findings, attempt: Attempt) -> Findings:
         """What an adjustment tells about the person's motion and the cameras' places."""
         state = attempt.adjusted.state
         told = [self._knowledge.cameras[v].focal for v in attempt.views]
@@ -249,7 +235,7 @@ class RigEstimator:
         seen = np.stack([k.seen_by for k in keyframes])
         return tuple(int(v) for v in np.flatnonzero(seen.sum(0) >= MIN_KEYFRAMES))
 
-    def _attempt(self, keyframes: tuple[Keyframe, ...], views: tuple[int, ...]) -> _Attempt | None:
+    def _attempt(self, keyframes: tuple[Keyframe, ...], views: tuple[int, ...]) -> Attempt | None:
         evidence = gather(keyframes, self._knowledge.cameras, views, self._unit)
         fixed = self._knowledge.fixed[list(views)]
         worth = np.isfinite(evidence.size).sum(0) + 1000 * fixed
@@ -262,7 +248,7 @@ class RigEstimator:
                 reference = best.reference
                 priors = self._priors(views, reference, evidence)
             adjusted = adjust(evidence, start, priors, best.adjusted.noise, rounds=1)
-            return _Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
+            return Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
         found = first_rig(evidence, priors, reference)
         if found is None:
             return None
@@ -273,7 +259,7 @@ class RigEstimator:
             return self._attempt(keyframes, tuple(views[i] for i in linked))
         found = into_world(found, self._knowledge, views, reference)
         adjusted = adjust_from_start(evidence, found, priors)
-        return _Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
+        return Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
 
     def _priors(
         self,
@@ -286,18 +272,7 @@ class RigEstimator:
         priors = make_priors(self._knowledge, views, reference, released)
         return with_measured_bones(priors, evidence)
 
-    def _misfit(self, attempt: _Attempt) -> int | None:
-        """A camera that does not fit with the others, if there are enough others."""
-        if len(attempt.views) < 3:
-            return None
-        noise = attempt.adjusted.noise
-        fov = np.degrees(2 * np.arctan(np.exp(-attempt.adjusted.state.log_focal)))
-        odd = (noise > _BAD_NOISE) | (fov < _FOV_LIMITS_DEG[0]) | (fov > _FOV_LIMITS_DEG[1])
-        if not odd.any():
-            return None
-        return attempt.views[int(np.where(odd, noise, 0.0).argmax())]
-
-    def _doubt_given_focals(self, keyframes: tuple[Keyframe, ...], attempt: _Attempt) -> _Attempt:
+    def _doubt_given_focals(self, keyframes: tuple[Keyframe, ...], attempt: Attempt) -> Attempt:
         """Releases given focal lengths where what is seen contradicts them clearly."""
         given = np.array([c.focal is not None for c in self._knowledge.cameras])
         given &= ~self._released
@@ -308,12 +283,8 @@ class RigEstimator:
         release = self._released | given
         priors = self._priors(attempt.views, attempt.reference, evidence, release)
         freed = adjust(evidence, attempt.adjusted.state, priors, attempt.adjusted.noise, rounds=2)
-        free_precision = precision(freed, priors)
-        told = np.log([self._knowledge.cameras[v].focal or 1.0 for v in attempt.views])
-        told_sigma = np.array([self._knowledge.cameras[v].focal_sigma for v in attempt.views])
-        off = np.abs(freed.state.log_focal - told)
-        sigma = np.hypot(np.sqrt(free_precision.cameras[:, 6, 6]), told_sigma)
-        wrong = given[here] & (off > 3.5 * sigma) & (off > _WRONG_FOCAL)
+        free = replace(attempt, priors=priors, adjusted=freed, precision=precision(freed, priors))
+        wrong = given[here] & free.contradicts(self._knowledge)
         if not wrong.any():
             return attempt
         self._released[here[wrong]] = True
