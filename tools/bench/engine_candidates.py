@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import psutil
 import torch
 
@@ -16,8 +16,10 @@ from engines.backends.base import Array, DescribedBackend
 from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, Provider, available_providers
 from engines.backends.torch_backend import TorchBackend
-from engines.export import save_onnx, to_half, to_onnx
+from engines.export import export_half, save_onnx, to_onnx
+from engines.model_files import SHIPPED_FOLDER, check_shipped
 from engines.networks.engine_network import EngineNetwork
+from engines.shipping import weights_digest
 from engines.weights_cache import cache_folder
 from tools.bench.sample_networks import make_sample
 
@@ -83,24 +85,43 @@ def _opened(make: Callable[[], DescribedBackend], inputs: dict[str, Array]) -> C
 
 
 def exports(name: str, network: EngineNetwork) -> tuple[Path, Path]:
-    """Both exports, kept in the cache as long as the code and the weights are the same."""
+    """Both exports: what ships as it ships, else kept in the cache while code and weights stay.
+
+    Args:
+        name: in the catalogue, or of what ships.
+        network: that one, or another in its place.
+
+    Returns:
+        The ``.onnx`` files in single and in half precision.
+    """
     digest = hashlib.sha256()
     sources = Path(__file__).resolve().parents[2] / "engines"
     for source in sorted((*(sources / "networks").glob("*.py"), sources / "export.py")):
         digest.update(source.read_bytes())
-    for tensor in network.inner.state_dict().values():
-        digest.update(tensor.detach().contiguous().numpy().tobytes())
+    weights = weights_digest(network)
+    digest.update(weights.encode())
     folder = cache_folder().parent / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{name}-{digest.hexdigest()[:12]}"
-    single, half = folder / f"{stem}.onnx", folder / f"{stem}.fp16.onnx"
-    if not single.is_file():
+    half = folder / f"{stem}.fp16.onnx"
+    single = _shipped(name, weights) or folder / f"{stem}.onnx"
+    if not (single.is_file() and half.is_file()):
         for old in folder.glob(f"{name}-????????????.*onnx"):
             old.unlink()
-        save_onnx(to_onnx(network), single)
-    if not half.is_file():
-        save_onnx(to_half(onnx.load(single)), half)
+        if not single.is_file():  # which takes torch half a minute
+            save_onnx(to_onnx(network), single)
+        export_half(single, half)
     return single, half
+
+
+def _shipped(name: str, weights: str) -> Path | None:
+    """The file that ships under a name, if it holds these weights."""
+    path = SHIPPED_FOLDER / f"{name}.onnx"
+    if not path.is_file():
+        return None
+    check_shipped(path)
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return path if card.get("weights_digest") == weights else None
 
 
 def sample_inputs(network: EngineNetwork, views: int, seed: int = 0) -> dict[str, Array]:
