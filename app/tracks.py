@@ -54,8 +54,8 @@ class JointTrack:
         """
         if self._times and time_ns <= self._times[-1]:
             return
-        known = keypoints[:, 2] > 0
         if context is not None:  # nothing is told where no joint was found to tell it of
+            known = keypoints[:, 2] > 0
             context = np.where(known[:, None], context, np.float32(0)) if known.any() else None
         self._times.append(time_ns)
         self._joints.append(keypoints)

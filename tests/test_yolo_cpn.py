@@ -25,6 +25,7 @@ from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.front_ends.yolo_cpn.tensor_operations import TensorOperations
 from engines.networks.catalog import darknet_detector
 from engines.networks.darknet_weights import load_darknet
+from engines.networks.engine_network import EngineNetwork
 from marker_networks import (
     blank_picture,
     draw_person,
@@ -130,16 +131,17 @@ def test_a_person_lost_while_being_checked_is_found_in_the_same_set() -> None:
 class _CountingBackend(TorchBackend):
     """A real one that notes how many pictures it is shown at once."""
 
+    def __init__(self, network: EngineNetwork) -> None:
+        super().__init__(network, 1)
+        self.shown: list[int] = []
+
     def run(self, inputs: Mapping[str, Floats]) -> dict[str, Floats]:
         self.shown.append(len(inputs["images"]))
         return super().run(inputs)
 
-    shown: list[int]
-
 
 def test_one_view_is_checked_in_a_set_and_every_view_that_is_lost() -> None:
-    detector, pose = _CountingBackend(marker_detector(), 1), TorchBackend(marker_pose_network(), 1)
-    detector.shown = []
+    detector, pose = _CountingBackend(marker_detector()), TorchBackend(marker_pose_network(), 1)
     eager = YoloCpnSettings(track=TrackSettings(check_every=1))
     front_end = YoloCpnFrontEnd(detector, pose, 3, eager, HostOperations())
     picture = blank_picture(480, 640)

@@ -95,20 +95,17 @@ class PersonTrack(Generic[RegionT]):
 
     def wants_check(self) -> bool:
         """Whether the detector should confirm the track in the next picture."""
-        return self.overdue is not None
+        return self._current is not None and self.overdue >= 0
 
     @property
-    def overdue(self) -> int | None:
-        """Since how many pictures the detector should have confirmed it; None if it need not."""
-        if self._current is None:
-            return None
+    def overdue(self) -> int:
+        """For how many pictures the detector should have confirmed it; below 0 there is time."""
         settings = self._settings
         every = settings.check_every
         if self._unsure:
             known = self._confirmed >= settings.known_after_checks
             every = min(every, settings.check_every_unsure * (2 if known else 1))
-        late = self._since_check - every
-        return late if late >= 0 else None
+        return self._since_check - every
 
     def start(
         self, found: Sequence[Candidate[RegionT]], height: int, width: int
@@ -141,7 +138,6 @@ class PersonTrack(Generic[RegionT]):
         # Nobody found at all says little about a sure track: detectors miss people whom the pose
         # network still sees.
         doubtful = not own and (bool(others) or current.score < settings.sure_confidence)
-        self._confirmed = self._confirmed + 1 if own else 0
         self._unconfirmed = self._unconfirmed + 1 if doubtful else 0
         best = max((prominence(person, height, width) for person in others), default=0.0)
         mine = max(
@@ -150,13 +146,13 @@ class PersonTrack(Generic[RegionT]):
         )
         outshone = best > settings.takeover_prominence * mine
         self._outshone = self._outshone + 1 if outshone else 0
+        self._confirmed = self._confirmed + 1 if own and not outshone else 0
         if (
             self._unconfirmed >= settings.lost_after_checks
             or self._outshone >= settings.takeover_checks
         ):
             self.start(others, height, width)
         elif self._unconfirmed or self._outshone:
-            self._confirmed = 0
             # Ask again soon rather than after a full period.
             self._unsure = True
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from engines.procrustes import rotation_from_correlation
 from engines.rig.adjustment import Adjusted
 from engines.rig.bundle import joint_speeds
 from engines.rig.priors import Knowledge
@@ -100,8 +101,7 @@ def _onto(rig: Rig, before: Rig) -> Rig:
     if not pairs:
         return rig
     correlation = sum((b.rotation.T @ a.rotation for a, b in pairs), np.zeros((3, 3)))
-    u, _, vt = np.linalg.svd(correlation)
-    turn = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
+    turn = rotation_from_correlation(correlation)
     shift = np.mean([b.position - turn @ a.position for a, b in pairs], axis=0)
     return replace(move_rig(rig, turn, shift), levelled=before.levelled)
 

@@ -107,7 +107,8 @@ def exports(name: str, network: EngineNetwork) -> tuple[Path, Path]:
     single = _shipped(name, weights) or folder / f"{stem}.onnx"
     if not (single.is_file() and half.is_file()):
         for old in folder.glob(f"{name}-????????????.*onnx"):
-            old.unlink()
+            if old != single:
+                old.unlink()
         if not single.is_file():  # which takes torch half a minute
             save_onnx(to_onnx(network), single)
         export_half(single, half)

@@ -161,9 +161,8 @@ class YoloCpnFrontEnd:
         Several checks in one set would hold it up by as many times a set's own work.
         """
         lost = [view for view in views if self._tracks[view].region is None]
-        late = {view: self._tracks[view].overdue for view in views}
-        due = [view for view in views if late[view] is not None]
-        return lost + sorted(due, key=lambda view: -(late[view] or 0))[:1]
+        due = [view for view in views if self._tracks[view].wants_check()]
+        return lost + sorted(due, key=lambda view: -self._tracks[view].overdue)[:1]
 
     def _detect(
         self, images: Sequence[Image | None], views: Sequence[int], doubted: set[int]
