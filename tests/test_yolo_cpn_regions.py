@@ -116,6 +116,14 @@ def test_box_of_joints_needs_sure_joints() -> None:
     assert box_of_joints(keypoints) is None
 
 
+def test_a_hardly_recognised_hand_stays_in_the_box() -> None:
+    keypoints = np.zeros((17, 3), np.float32)
+    keypoints[:5] = ((10, 20, 1), (50, 20, 0.9), (30, 120, 0.8), (20, 60, 0.5), (90, 70, 0.18))
+    box = box_of_joints(keypoints)
+    assert box is not None
+    assert box == pytest.approx((10 - 8, 20 - 8, 90 + 8, 120 + 8))
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 40), st.floats(0.1, 0.9), st.integers(0, 10_000))
 def test_suppression_is_the_greedy_one(count: int, overlap: float, seed: int) -> None:
