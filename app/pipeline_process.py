@@ -10,18 +10,11 @@ from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.config import AppConfig
 from app.frame_receiver import FrameReceiver, FrameSet
-from app.messages import (
-    Command,
-    Evidence,
-    Joints2D,
-    PipelineStatus,
-    Pose,
-    Previews,
-    RigUpdate,
-)
+from app.messages import Evidence, Joints2D, Pose, Previews, RigUpdate
 from app.pose_messages import evidence_message, joints2d_message, pose_message, previews_message
 from app.pose_pipeline import PosePipeline
 from app.process import ProcessContext, run_process
+from app.run_messages import Command, PipelineStatus
 from app.run_statistics import RunStatistics
 from app.topics import Topic
 from engines.backends.select import open_backend

@@ -25,7 +25,7 @@ from setproctitle import setproctitle
 
 from app.bus import Publisher
 from app.clock import now_ns
-from app.messages import Heartbeat
+from app.run_messages import Heartbeat
 from app.run_spec import RunSpec
 from app.stop_signals import set_on_signals
 from app.topics import Topic

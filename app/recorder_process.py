@@ -12,12 +12,12 @@ import zmq
 
 from app.bus import Publisher, Subscriber
 from app.clock import ClockAnchor, now_ns
-from app.messages import Command, RecorderStatus, RunState
 from app.process import ProcessContext, run_process
 from app.recording.durable_file import DurableFile
 from app.recording.layout import RECORDED_TOPICS
 from app.recording.recover import seal
 from app.recording.writer import RecordingHead, RecordingWriter
+from app.run_messages import Command, RecorderStatus, RunState
 from app.topics import Topic
 from engines.errors import UserError
 

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
-from app.messages import Joints2D, PreviewPart, Previews, RunState
+from app.messages import Joints2D, PreviewPart, Previews
 from app.process import ProcessContext, run_process
 from app.recording.reader import RecordedMessage, Recording
+from app.run_messages import RunState
 from app.topics import Topic
 from engines.errors import UserError
 

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from app.evaluation import CalibratedErrors, PoseErrors
-from app.messages import PipelineStatus, RigUpdate
+from app.messages import RigUpdate
+from app.run_messages import PipelineStatus
 from app.status_view import camera_table
 from engines.errors import UserError
 
@@ -22,7 +23,7 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class CameraReport(msgspec.Struct, frozen=True):
-    """One camera; see ``app.messages.CameraStat``."""
+    """One camera; see ``app.run_messages.CameraStat``."""
 
     fps: float
     frames: int

@@ -6,9 +6,10 @@ import logging
 
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
-from app.messages import Command, Evidence, RigUpdate
+from app.messages import Evidence, RigUpdate
 from app.process import ProcessContext, run_process
 from app.rig_finder import RigFinder
+from app.run_messages import Command
 from app.topics import Topic
 from engines.errors import UserError
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from app.frame_receiver import FrameSet, ViewCounters
-from app.messages import CameraStat, PipelineStatus, StageStat
+from app.run_messages import CameraStat, PipelineStatus, StageStat
 
 N = TypeVar("N", int, float)
 

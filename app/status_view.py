@@ -9,7 +9,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from app.messages import CameraStat, RigUpdate
+from app.messages import RigUpdate
+from app.run_messages import CameraStat
 from app.supervisor import Progress
 
 _PLAIN_EVERY_S = 5.0

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from app.clock import now_ns
-from app.messages import Heartbeat, ProcessHealth
 from app.process import EXIT_USER_ERROR
 from app.process_table import ProcessEntry
+from app.run_messages import Heartbeat, ProcessHealth
 
 _BACK_OFF_S = (0.3, 0.6, 1.2, 2.4, 5.0)
 _MAX_RESTARTS_A_MINUTE = 5

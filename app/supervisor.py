@@ -12,17 +12,9 @@ from typing import Literal
 
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns, take_anchor
-from app.messages import (
-    Command,
-    Health,
-    Heartbeat,
-    PipelineStatus,
-    Pose,
-    RecorderStatus,
-    RigUpdate,
-    RunState,
-)
+from app.messages import Pose, RigUpdate
 from app.process_table import process_table
+from app.run_messages import Command, Health, Heartbeat, PipelineStatus, RecorderStatus, RunState
 from app.run_spec import RunSpec
 from app.supervised import SupervisedProcess
 from app.topics import Topic

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from app import messages
+from app import messages, run_messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ TOPICS: dict[Topic, TopicInfo] = {
     Topic.PREVIEWS: TopicInfo(messages.Previews, payload=True, depth=2),
     Topic.EVIDENCE: TopicInfo(messages.Evidence, depth=256),
     Topic.RIG: TopicInfo(messages.RigUpdate, depth=16, recorded=True),
-    Topic.PIPELINE_STATUS: TopicInfo(messages.PipelineStatus, depth=16, recorded=True),
-    Topic.HEARTBEAT: TopicInfo(messages.Heartbeat, keyed=True, depth=16),
-    Topic.HEALTH: TopicInfo(messages.Health, depth=16, recorded=True),
-    Topic.RUN_STATE: TopicInfo(messages.RunState, depth=16),
-    Topic.COMMANDS: TopicInfo(messages.Command, keyed=True, depth=16),
-    Topic.RECORDER_STATUS: TopicInfo(messages.RecorderStatus, depth=16),
+    Topic.PIPELINE_STATUS: TopicInfo(run_messages.PipelineStatus, depth=16, recorded=True),
+    Topic.HEARTBEAT: TopicInfo(run_messages.Heartbeat, keyed=True, depth=16),
+    Topic.HEALTH: TopicInfo(run_messages.Health, depth=16, recorded=True),
+    Topic.RUN_STATE: TopicInfo(run_messages.RunState, depth=16),
+    Topic.COMMANDS: TopicInfo(run_messages.Command, keyed=True, depth=16),
+    Topic.RECORDER_STATUS: TopicInfo(run_messages.RecorderStatus, depth=16),
 }

@@ -8,8 +8,9 @@ from typing import Final
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.config import CameraConfig
-from app.messages import CameraStatus, FrameHeader, RunState
+from app.messages import CameraStatus, FrameHeader
 from app.process import ProcessContext, run_process
+from app.run_messages import RunState
 from app.topics import Topic
 from capture.backoff import Backoff
 from capture.frozen import FrozenDetector

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.config import AppConfig
-from app.messages import CameraStatus, FrameHeader, Heartbeat, RunState
+from app.messages import CameraStatus, FrameHeader
+from app.run_messages import Heartbeat, RunState
 from app.run_spec import RunSpec, make_run_dir
 from app.topics import Topic
 from capture.barcode import Stamp, draw_barcode, read_barcode

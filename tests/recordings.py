@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.clock import now_ns, take_anchor
-from app.messages import CameraStatus, Health, Message, ProcessHealth
+from app.messages import CameraStatus, Message
 from app.recording.durable_file import DurableFile
 from app.recording.reader import Recording
 from app.recording.writer import RecordingHead, RecordingWriter
+from app.run_messages import Health, ProcessHealth
 from app.run_spec import RunSpec
 from app.topics import Topic
 from tests.staged_run import config, joints2d, pose, status

@@ -19,16 +19,8 @@ import numpy as np
 from app.bus import Publisher, Subscriber
 from app.clock import ClockAnchor, now_ns, take_anchor
 from app.config import AppConfig, CameraConfig, RecorderConfig, SyntheticSource, ViewerConfig
-from app.messages import (
-    Heartbeat,
-    Joints2D,
-    PipelineStatus,
-    Pose,
-    PreviewPart,
-    Previews,
-    RunState,
-    View,
-)
+from app.messages import Joints2D, Pose, PreviewPart, Previews, View
+from app.run_messages import Heartbeat, PipelineStatus, RunState
 from app.run_spec import RunSpec, make_run_dir
 from app.topics import Topic
 from engines.skeleton import JOINT_COUNT

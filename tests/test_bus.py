@@ -11,7 +11,8 @@ import zmq
 
 from app.bus import Publisher, Subscriber, endpoint
 from app.clock import now_ns
-from app.messages import Command, FrameHeader, RunState
+from app.messages import FrameHeader
+from app.run_messages import Command, RunState
 from app.topics import Topic
 from engines.errors import UserError
 from live_runs import wait_for

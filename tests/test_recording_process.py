@@ -7,9 +7,10 @@ from pathlib import Path
 
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
-from app.messages import CameraStatus, Command, RecorderStatus
+from app.messages import CameraStatus
 from app.recording.reader import Recording
 from app.recording.recover import inspect, recover
+from app.run_messages import Command, RecorderStatus
 from app.run_spec import RunSpec
 from app.topics import Topic
 from tests.staged_run import PATIENCE_S, StagedRun, config, joints2d, pose, staged, status

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from app.messages import (
+from app.run_messages import (
     CameraStat,
     Health,
     PipelineStatus,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from app.bus import Subscriber
-from app.messages import Command, RecorderStatus
+from app.run_messages import Command, RecorderStatus
 from app.run_spec import RunSpec
 from app.topics import Topic
 from tests.staged_run import PATIENCE_S, StagedRun, config, pose, staged, status

@@ -12,16 +12,8 @@ import numpy.typing as npt
 import zmq
 
 from app.bus import Received, Subscriber
-from app.messages import (
-    CameraStatus,
-    Health,
-    PipelineStatus,
-    Pose,
-    Previews,
-    RecorderStatus,
-    RigUpdate,
-    RunState,
-)
+from app.messages import CameraStatus, Pose, Previews, RigUpdate
+from app.run_messages import Health, PipelineStatus, RecorderStatus, RunState
 from app.topics import Topic
 from engines.errors import UserError
 from engines.rig.rig_file import rig_from_json

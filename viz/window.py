@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from app.bus import Publisher
 from app.clock import now_ns
-from app.messages import Command
 from app.process import ProcessContext
+from app.run_messages import Command
 from app.topics import Topic
 from engines.errors import UserError
 from viz.orbit_camera import OrbitCamera

@@ -21,7 +21,7 @@ from app.bus import Publisher
 from app.clock import now_ns, take_anchor
 from app.config import AppConfig, CameraConfig, SyntheticSource
 from app.frame_receiver import FrameReceiver
-from app.messages import RunState
+from app.run_messages import RunState
 from app.run_spec import RunSpec, make_run_dir
 from app.topics import Topic
 from engines.errors import UserError
