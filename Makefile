@@ -24,6 +24,7 @@ types: dev
 	.venv/bin/mypy
 
 unit: dev
-	.venv/bin/python -m pytest
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone"
+	.venv/bin/python -m pytest -m alone
 
 .PHONY: dev

@@ -17,6 +17,8 @@ from app.topics import Topic
 from engines.errors import UserError
 from live_runs import wait_for
 
+pytestmark = pytest.mark.alone
+
 
 def _header(sequence: int) -> FrameHeader:
     return FrameHeader(

@@ -13,6 +13,8 @@ import pytest
 
 from capture_rig import Arrived, CaptureRig, stamped_picture, write_video
 
+pytestmark = pytest.mark.alone
+
 STEADY_MS = [round(index * 1000 / 30) for index in range(60)]
 
 

@@ -22,6 +22,8 @@ from capture.sources.stream import StreamSource
 from capture_rig import CaptureRig, stamped_picture
 from rtsp_camera import RtspCamera
 
+pytestmark = pytest.mark.alone
+
 SIZE = (320, 240)
 FPS = 30.0
 

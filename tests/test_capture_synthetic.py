@@ -10,6 +10,8 @@ import pytest
 
 from capture_rig import Arrived, CaptureRig
 
+pytestmark = pytest.mark.alone
+
 
 def numbers(frames: list[Arrived]) -> list[int]:
     return [frame.header.sequence for frame in frames]

@@ -15,6 +15,8 @@ from engines.skeleton import JOINT_NAMES
 from live_runs import run_app, write_config
 from tools.studio.video import write_video
 
+pytestmark = pytest.mark.alone
+
 CAMERAS = 4
 _SECONDS = 8
 ANKLES = [JOINT_NAMES.index(f"{side}_ankle") for side in ("left", "right")]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import yaml
 
 from app.messages import Pose
@@ -14,6 +15,8 @@ from app.recording.reader import Recording
 from app.topics import Topic
 from engines.skeleton import BONES
 from live_runs import ROOT, run_app
+
+pytestmark = pytest.mark.alone
 
 
 def _offline(config: dict[str, object], folder: Path) -> dict[str, object]:

@@ -24,6 +24,8 @@ from live_runs import (
     write_config,
 )
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("pipeline", "camera.c0", "camera.c1", "viewer", "recorder")
 

@@ -6,11 +6,15 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from app.clock import now_ns
 from app.config import FileSource as FileConfig
 from capture.playback import PlaybackDelay
 from capture.sources.file import FileSource
 from capture_rig import CaptureRig, write_video
+
+pytestmark = pytest.mark.alone
 
 THIRTY_FPS = [round(k * 1000 / 30) for k in range(90)]
 

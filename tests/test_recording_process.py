@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.messages import CameraStatus
@@ -14,6 +16,8 @@ from app.run_messages import Command, RecorderStatus
 from app.run_spec import RunSpec
 from app.topics import Topic
 from tests.staged_run import PATIENCE_S, StagedRun, config, joints2d, pose, staged, status
+
+pytestmark = pytest.mark.alone
 
 MODULE, NAME = "app.recorder_process", "recorder"
 

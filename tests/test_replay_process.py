@@ -18,6 +18,8 @@ from app.run_spec import RunSpec
 from app.topics import Topic
 from tests.staged_run import PATIENCE_S, StagedRun, config, joints2d, pose, staged, status
 
+pytestmark = pytest.mark.alone
+
 MODULE, NAME = "app.replay_process", "replay"
 
 

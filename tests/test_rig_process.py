@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from scipy.spatial.transform import Rotation
 
 from app.bus import Publisher, Subscriber
@@ -18,6 +19,8 @@ from engines.rig.rig_file import rig_from_json
 from live_runs import run_app, synthetic, wait_for, write_config
 from module_process import running_module
 from test_geometry import STANDING
+
+pytestmark = pytest.mark.alone
 
 FOCAL = 1.5
 VIEWS = 4

@@ -14,6 +14,8 @@ import pytest
 
 from tests.live_runs import ROOT
 
+pytestmark = pytest.mark.alone
+
 _WAITING = """
 import threading
 from app.stop_signals import set_on_signals

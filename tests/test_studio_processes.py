@@ -12,6 +12,8 @@ import pytest
 
 from live_runs import wait_for
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_no_renderer_outlives_a_killed_command(

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import msgspec
 import numpy as np
+import pytest
 
 from app.clock import now_ns
 from app.messages import Pose, RigUpdate
@@ -30,6 +31,8 @@ from viz.room import (
 )
 from viz.room_pictures import draw_pictures
 from viz.scene import Body
+
+pytestmark = pytest.mark.alone
 
 
 def _rig(cameras: int = 2) -> Rig:

@@ -21,6 +21,8 @@ from app.run_spec import RunSpec
 from app.topics import Topic
 from tests.staged_run import PATIENCE_S, StagedRun, config, pose, staged, status
 
+pytestmark = pytest.mark.alone
+
 SCENE = slice(120, 400)  # columns with the skeleton only, at 640×360: no axes, no previews
 HEAD = 60  # rows from the top with the figures
 
