@@ -27,8 +27,6 @@ from tests.rig_scenes import STATURE_M, Scene, SceneOptions, make_scene
 from tools.rig.compare import compare_joints, compare_rigs
 from tools.rig.takes import read_recording
 
-pytestmark = pytest.mark.alone
-
 ROOT = Path(__file__).resolve().parents[1]
 
 

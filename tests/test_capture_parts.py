@@ -24,8 +24,6 @@ from capture.sources.file_clock import LONGEST_GAP_S, FileClock, breaks_off
 from capture.sources.opencv import ffmpeg_options, fourcc_name
 from capture.sources.webcam import why_not
 
-pytestmark = pytest.mark.alone
-
 S = 1_000_000_000
 
 

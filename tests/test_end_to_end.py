@@ -16,8 +16,6 @@ from app.topics import Topic
 from engines.skeleton import BONES
 from live_runs import ROOT, run_app
 
-pytestmark = pytest.mark.alone
-
 
 def _offline(config: dict[str, object], folder: Path) -> dict[str, object]:
     """The same configuration with every picture taken, however slow this machine is."""
@@ -35,6 +33,7 @@ def _poses(recording: Path) -> list[Pose]:
     return [m.message for m in messages if isinstance(m.message, Pose)]
 
 
+@pytest.mark.alone
 def test_the_demo_plays_renders_reports_and_is_right(short_tmp: Path) -> None:
     done = run_app(
         short_tmp, "demo", "--headless", "--video", short_tmp / "demo.mp4",

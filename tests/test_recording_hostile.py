@@ -25,8 +25,6 @@ from engines.errors import UserError
 from tests.recordings import read_take, take_head, take_messages, write_take
 from tests.staged_run import ROOT
 
-pytestmark = pytest.mark.alone
-
 
 def _mcap(path: Path, *parts: bytes) -> Path:
     path.write_bytes(b"\x89MCAP0\r\n" + b"".join(parts))
