@@ -23,6 +23,7 @@ lint: dev
 types: dev
 	.venv/bin/mypy
 
+# First what needs no machine for itself, side by side on a thread each; then what keeps time.
 unit: dev
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not alone"
 	.venv/bin/python -m pytest -m alone
