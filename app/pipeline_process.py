@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 
 from app.bus import Publisher, Subscriber
@@ -11,44 +10,21 @@ from app.clock import now_ns
 from app.config import AppConfig
 from app.frame_receiver import FrameReceiver, FrameSet
 from app.messages import Evidence, Joints2D, Pose, Previews, RigUpdate
+from app.network_loading import load_networks
 from app.pose_messages import evidence_message, joints2d_message, pose_message, previews_message
 from app.pose_pipeline import PosePipeline
 from app.process import ProcessContext, run_process
 from app.run_messages import Command, PipelineStatus
 from app.run_statistics import RunStatistics
 from app.topics import Topic
-from engines.backends.select import open_backend
 from engines.front_ends.base import FrontEnd
-from engines.front_ends.factory import make_front_end
-from engines.lifter import Lifter, read_card
+from engines.lifter import Lifter
 from engines.rig.rig_file import rig_from_json
 
 _LOG = logging.getLogger("pipeline")
 _STATUS_NS = 500_000_000
 _PREVIEW_NS = 66_000_000
 _LINGER_S = 0.4
-
-
-def _load(config: AppConfig) -> tuple[FrontEnd, Lifter]:
-    cores = os.cpu_count() or 1
-    card = read_card(config.lifter.weights)
-    backend = open_backend(
-        config.lifter.weights, config.engine, config.lifter.threads or cores, config.precision
-    )
-    lifter = Lifter(backend, card)
-    front_end = make_front_end(
-        config.front_end.kind,
-        views=len(config.cameras),
-        engine=config.engine,
-        threads=config.front_end.threads or cores,
-        networks=(config.front_end.detector, config.front_end.pose),
-        context=lifter.context_channels > 0,
-        precision=config.precision,
-        flip_test=config.front_end.flip_test,
-    )
-    front_end.warm_up(480, 640)
-    lifter.warm_up(len(config.cameras))
-    return front_end, lifter
 
 
 def _context_words(pipeline: PosePipeline, front_end: FrontEnd, lifter: Lifter) -> str:
@@ -89,7 +65,7 @@ def main(context: ProcessContext) -> None:
     """Runs until it is stopped or every camera has ended."""
     config = context.spec.config
     names = [camera.id for camera in config.cameras]
-    front_end, lifter = _load(config)
+    front_end, lifter = load_networks(config)
     _LOG.info("front end: %s", front_end.description)
     _LOG.info("lifter: %s", lifter.description)
     pipeline = PosePipeline(config, front_end, lifter)

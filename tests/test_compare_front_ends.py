@@ -99,3 +99,36 @@ def test_the_pose_network_alone_looks_around_given_joints(tmp_path: Path) -> Non
         command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert other.returncode == 2 and "is of other videos or another --step" in other.stderr
+
+
+def test_the_other_views_mend_exchanged_sides(shared_dir: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tools.compare_front_ends", str(shared_dir / "data" / "pose2sim"),
+            "--step", "3", "--mended", "--report", str(report),
+        ],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "mended by the other views" in done.stdout
+    result = json.loads(report.read_text())
+    # By themselves BlazePose exchanges them in the second view and ours in the fourth.
+    assert max(result["swapped"]) == 0
+    assert result["near_all"] > 83
+    assert result["found"] == [100] * 4
+
+
+def test_what_does_not_go_with_mending_is_one_line(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}.mp4").touch()
+    command = [sys.executable, "-m", "tools.compare_front_ends", str(tmp_path), "--mended"]
+    for more, words in (
+        (["--given-boxes"], "goes with neither --given-boxes nor --reference"),
+        ([], "takes 8 at most"),
+    ):
+        done = subprocess.run(
+            [*command, *more], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == 2
+        assert words in done.stderr and done.stderr.count("\n") == 1

@@ -1,8 +1,10 @@
 """Compares the yolo_cpn front end with BlazePose on videos of a real person.
 
 BlazePose stands in for the truth, so its own unrest is printed beside: agreement cannot be better
-than that. ``python -m tools.compare_front_ends FOLDER --overlay sheet.png``; the upper row of each
-pair in the sheet is BlazePose, the lower one is yolo_cpn.
+than that. Where it takes left for right itself, ``--mended`` tells more: both inside the
+application's chain, in which the other views put that right.
+``python -m tools.compare_front_ends FOLDER --overlay sheet.png``; the upper row of each pair in the
+sheet is BlazePose, the lower one is yolo_cpn.
 """
 
 from __future__ import annotations
@@ -12,18 +14,19 @@ import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from engines.errors import UserError
-from engines.front_ends.base import Image
+from engines.front_ends.base import FrontEnd, Image
 from engines.front_ends.factory import SHIPPED, make_front_end, network_file
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, LIMB_JOINTS, MIRROR
 from tools.evaluate_front_end import draw, joints_of, read_sets
 from tools.given_boxes import GivenBoxes, Look
+from tools.mended_looks import MendedLooks
 
 Array = npt.NDArray[np.float64]
 
@@ -199,6 +202,11 @@ def main() -> int:
         action="store_true",
         help="no detector: lay the crops around BlazePose's joints",
     )
+    parser.add_argument(
+        "--mended",
+        action="store_true",
+        help="both front ends inside the application's chain, which mends exchanged sides",
+    )
     parser.add_argument("--report", type=Path, help="also write the figures to this JSON file")
     arguments = parser.parse_args()
     try:
@@ -213,13 +221,14 @@ def _compare(arguments: argparse.Namespace) -> Agreement:
     paths = sorted(arguments.folder.glob("*.mp4"))
     if not paths:
         raise UserError(f"no .mp4 files in {arguments.folder}")
+    if arguments.mended and (arguments.given_boxes or arguments.reference):
+        raise UserError("--mended goes with neither --given-boxes nor --reference; leave one out")
     pick = arguments.overlay_every if arguments.overlay else 0
-    networks = (arguments.detector, arguments.pose)
     # Before anything is looked at: a network that is not there is said at once.
     ours = (
         GivenBoxes(network_file(arguments.pose, "pose2d"), arguments.threads)
         if arguments.given_boxes
-        else make_front_end("yolo_cpn", len(paths), "onnxruntime", arguments.threads, networks)
+        else _front_end("yolo_cpn", arguments, paths)
     )
     try:
         reference, reference_sheet = _reference(arguments, paths, pick)
@@ -237,6 +246,16 @@ def _compare(arguments: argparse.Namespace) -> Agreement:
     return result
 
 
+def _front_end(
+    kind: Literal["blazepose", "yolo_cpn"], arguments: argparse.Namespace, paths: list[Path]
+) -> FrontEnd | MendedLooks:
+    """One of the two, by itself or inside the application's chain."""
+    networks = (arguments.detector, arguments.pose)
+    if arguments.mended:
+        return MendedLooks(kind, paths, arguments.step, arguments.threads, networks)
+    return make_front_end(kind, len(paths), "onnxruntime", arguments.threads, networks)
+
+
 def _reference(
     arguments: argparse.Namespace, paths: list[Path], pick: int
 ) -> tuple[Array, list[Image]]:
@@ -251,7 +270,7 @@ def _reference(
         if reference.shape != (sets, len(paths), JOINT_COUNT, 3):
             raise _other_videos(kept)
         return reference, []
-    blaze = make_front_end("blazepose", len(paths), "auto", arguments.threads)
+    blaze = _front_end("blazepose", arguments, paths)
     try:
         reference, sheet = run(blaze.process, paths, arguments.step, pick)
     finally:
