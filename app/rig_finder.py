@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -20,19 +20,16 @@ from app.messages import Evidence, RigUpdate
 from app.rig_evidence import observation_of
 from app.rig_knowledge import fixed_cameras, known_cameras
 from app.rig_trust import FileRig, RigWatch
+from app.rig_world import WorldAction, WorldWish
 from engines.errors import UserError
 from engines.front_ends.joint_definitions import bone_share
 from engines.rig.estimator import RigEstimator
 from engines.rig.exchange import save_rig
-from engines.rig.fusion import pose_with_rig
 from engines.rig.rig_file import rig_to_json
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Floats, KnownCamera, Observation, Rig, RigCamera, RigResult
-from engines.rig.world import set_front, set_level
 
 _LOG = logging.getLogger("rig")
-
-WorldAction = Literal["level", "front"]
 
 _SIZES_SETS: Final = 30
 """Sets after which a camera that has shown nothing yet is not waited for any more."""
@@ -45,14 +42,6 @@ _REST: Final = 3.0
 _WORSE: Final = 1.15
 _STUBBORN: Final = 3
 """Estimations in a row that must say the same before a rig gives way to a worse one."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Wish:
-    """Somebody set the world's axes at a moment when there was no rig yet."""
-
-    action: WorldAction
-    observation: Observation
 
 
 class RigFinder:
@@ -91,7 +80,7 @@ class RigFinder:
         self._result: RigResult | None = None
         self._against = 0
         self._recent: deque[Observation] = deque(maxlen=_RECENT_SETS)
-        self._wishes: list[_Wish] = []
+        self._wishes: list[WorldWish] = []
         self._moved: tuple[str, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._version = self._world = 0
@@ -152,7 +141,7 @@ class RigFinder:
         """The person stands upright, or faces the front at the origin, now."""
         if not self._recent:
             return
-        wish = _Wish(action, self._recent[-1])
+        wish = WorldWish(action, self._recent[-1])
         if self._rig is None:
             # The last one of each kind counts, once there is a rig to measure it with.
             self._wishes = [w for w in self._wishes if w.action != action] + [wish]
@@ -262,19 +251,13 @@ class RigFinder:
             _LOG.error("%s", error)
             self._save_to = None
 
-    def _grant(self, wish: _Wish) -> bool:
+    def _grant(self, wish: WorldWish) -> bool:
         """Turns the world as a person asked; False where they were not seen at that moment."""
         assert self._rig is not None and self._estimator is not None
-        seen, rig = wish.observation, self._rig
-        cameras = cameras_of(rig)
-        lifted = None if seen.lifted is None else seen.lifted * self._unit_m
-        sigma = None if seen.lifted_sigma is None else seen.lifted_sigma * self._unit_m
-        error_m = rig.rig_error_mm * 1e-3
-        pose = pose_with_rig(cameras, seen.keypoints, self._aspects(), error_m, lifted, sigma)
-        if pose is None:
+        turned = wish.grant(self._rig, self._aspects(), self._unit_m)
+        if turned is None:
             return False
-        turned = set_level if wish.action == "level" else set_front
-        self._rig = turned(rig, pose.joints)
+        self._rig = turned
         self._estimator.pin(self._rig, wish.action == "level")
         self._world += 1
         return True

@@ -1,0 +1,48 @@
+"""Turns a rig's world as somebody asked for at a moment when they were seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engines.rig.fusion import pose_with_rig
+from engines.rig.triangulation import cameras_of
+from engines.rig.types import Floats, Observation, Rig
+from engines.rig.world import set_front, set_level
+
+WorldAction = Literal["level", "front"]
+"""The person stands upright, or faces the front at the origin."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorldWish:
+    """Somebody set the world's axes.
+
+    Attributes:
+        action: what the person did at that moment.
+        observation: what the cameras saw then.
+    """
+
+    action: WorldAction
+    observation: Observation
+
+    def grant(self, rig: Rig, aspects: Floats, unit_m: float) -> Rig | None:
+        """Turns a rig's world.
+
+        Args:
+            rig: any.
+            aspects: (V,) height over width of each camera's pictures.
+            unit_m: metres of one body unit, in which the lifted joints are.
+
+        Returns:
+            The rig with its cameras in the new world; None where the person was not seen.
+        """
+        seen = self.observation
+        lifted = None if seen.lifted is None else seen.lifted * unit_m
+        sigma = None if seen.lifted_sigma is None else seen.lifted_sigma * unit_m
+        error_m = rig.rig_error_mm * 1e-3
+        pose = pose_with_rig(cameras_of(rig), seen.keypoints, aspects, error_m, lifted, sigma)
+        if pose is None:
+            return None
+        turned = set_level if self.action == "level" else set_front
+        return turned(rig, pose.joints)
