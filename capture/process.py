@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.config import CameraConfig
@@ -18,6 +21,7 @@ from capture.grabber import Ended, Event, Failed, Grabber, Lost, Opened
 from capture.playback import PlaybackDelay
 from capture.sources import Picture, make_source, prepare_opencv
 from capture.status import StatusReporter
+from capture.turning import upright
 from engines.errors import UserError
 
 _POLL_S: Final = 0.2
@@ -172,21 +176,24 @@ class CaptureLoop:
             self._status.reconnects += 1
         self._opened_before = True
         self._mode = opened.detail
+        if self._camera.rotate:
+            self._mode += f", turned by {self._camera.rotate}°"
         self._silent_since_ns = now_ns()
-        self._say_ready(opened.detail)
+        self._say_ready(self._mode)
         if not self._source.waits_for_run:
             return
         if self._epoch_ns is None:
-            self._status.say("opening", f"{opened.detail}: waits for the run to begin")
+            self._status.say("opening", f"{self._mode}: waits for the run to begin")
         else:
             grabber.begin(self._epoch_ns)
 
     def _handle_picture(self, grabber: Grabber, picture: Picture) -> None:
         height, width = picture.pixels.shape[:2]
+        pixels = upright(picture.pixels, self._camera.rotate)
         self._silent_since_ns = now_ns()
         if self._first_picture_ns == 0:
             self._first_picture_ns = self._silent_since_ns
-        self._status.taken(1 + picture.lost, width, height)
+        self._status.taken(1 + picture.lost, pixels.shape[1], pixels.shape[0])
         self._status.source_drops += picture.skipped
         self._status.source_drops += self._newly_overtaken(grabber)
         self._sequence += picture.lost
@@ -198,26 +205,26 @@ class CaptureLoop:
             )
             return  # a stale picture is never repeated as if it were new
         self._status.say("streaming", self._mode, self._warning(width, height))
-        self._publish(picture, width, height)
+        self._publish(picture, pixels)
 
     def _newly_overtaken(self, grabber: Grabber) -> int:
         new = grabber.overtaken - self._overtaken_before
         self._overtaken_before += new
         return new
 
-    def _publish(self, picture: Picture, width: int, height: int) -> None:
+    def _publish(self, picture: Picture, pixels: NDArray[np.uint8]) -> None:
         header = FrameHeader(
             camera=self._camera.id,
             run=self._run,
             sequence=self._sequence,
             capture_ns=picture.capture_ns,
             stamped_by=picture.stamped_by,
-            width=width,
-            height=height,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
             delay_ns=picture.delay_ns,
         )
         self._sequence += 1
-        payload = picture.pixels.data.cast("B")
+        payload = pixels.data.cast("B")
         while not self._frames.send(header, payload) and self._lossless:
             if self._context.stop.is_set():
                 return

@@ -176,6 +176,8 @@ class CaptureRig:
     def _note(self, header: FrameHeader, payload: memoryview) -> None:
         at_ns = now_ns()
         pixels = np.frombuffer(payload, np.uint8).reshape(header.height, header.width, 3)
+        rotate = self.config.cameras[self.ids.index(header.camera)].rotate
+        pixels = np.ascontiguousarray(np.rot90(pixels, rotate // 90))  # turned back
         self.frames[header.camera].append(
             Arrived(header, read_barcode(pixels), payload.nbytes, at_ns)
         )

@@ -95,6 +95,18 @@ def test_snapshots_of_configured_cameras(tmp_path: Path) -> None:
     assert read_barcode(np.asarray(pixels, np.uint8)) is not None
 
 
+def test_snapshots_are_turned_like_the_run(tmp_path: Path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "cameras:\n- {id: a, source: {kind: synthetic}, rotate: 90}\n", encoding="utf-8"
+    )
+    done = run_tool("--config", str(config), "--snapshot", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    pixels = cv2.imread(str(tmp_path / "a.png"))
+    assert pixels is not None and pixels.shape == (640, 480, 3)
+    assert read_barcode(np.ascontiguousarray(np.rot90(pixels), np.uint8)) is not None
+
+
 def test_a_bad_configuration_is_one_line() -> None:
     done = run_tool("--config", "nothing.yaml", "--preview")
     assert done.returncode == 2

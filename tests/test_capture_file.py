@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import signal
+import struct
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
+from app.config import FileSource as FileConfig
+from capture.barcode import read_barcode
+from capture.sources.file import FileSource
 from capture_rig import Arrived, CaptureRig, stamped_picture, write_video
 
 pytestmark = pytest.mark.alone
@@ -46,6 +51,40 @@ def test_a_file_is_played_at_its_own_time(tmp_path: Path) -> None:
         # On a loaded machine some are skipped to stay in time, and told so.
         assert last.frames + last.source_drops == len(STEADY_MS)
         assert last.reconnects == 0
+
+
+@pytest.mark.parametrize("rotate", [90, 180, 270])
+def test_a_camera_on_its_side_is_turned_upright(tmp_path: Path, rotate: int) -> None:
+    path = write_video(tmp_path / "clip.mkv", STEADY_MS[:5], (320, 240))
+    source = {"kind": "file", "path": str(path), "pace": "as_consumed"}
+    with CaptureRig(source, rotate=rotate) as rig:
+        rig.start()
+        rig.begin()
+        rig.finish()
+        frames = rig.frames["c0"]
+        assert len(frames) == 5
+        size = (320, 240) if rotate == 180 else (240, 320)
+        assert all((frame.header.width, frame.header.height) == size for frame in frames)
+        assert file_times_ms(frames) == STEADY_MS[:5]  # read after NumPy has turned them back
+        last = rig.statuses["c0"][-1]
+        assert (last.width, last.height) == size
+        assert f"turned by {rotate}°" in last.detail
+
+
+def test_a_phone_that_was_held_upright_needs_no_setting(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", STEADY_MS[:5], (320, 240))
+    content = bytearray(path.read_bytes())
+    # The matrix of the track header (ISO/IEC 14496-12, 8.3.2): a quarter turn clockwise.
+    place = content.index(b"tkhd") + 44
+    assert struct.unpack_from(">2i", content, place) == (0x10000, 0)
+    struct.pack_into(">5i", content, place, 0, 0x10000, 0, -0x10000, 0)
+    path.write_bytes(content)
+    source = FileSource(FileConfig(kind="file", path=path, pace="as_consumed"))
+    with source as detail:
+        source.begin(0)
+        pixels = source.read(threading.Event()).pixels
+    assert "240×320" in detail and pixels.shape == (320, 240, 3)
+    assert read_barcode(np.ascontiguousarray(np.rot90(pixels))) is not None
 
 
 @pytest.mark.parametrize("container", ["mkv", "mp4"])

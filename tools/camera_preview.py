@@ -22,6 +22,7 @@ from app.config import CameraConfig
 from capture.grabber import Ended, Failed, Grabber, Lost, Opened
 from capture.rate import RateMeter
 from capture.sources import Picture, make_source
+from capture.turning import upright
 from engines.errors import UserError
 
 _TILE: Final = (480, 360)
@@ -47,6 +48,7 @@ class WatchedCamera:
             camera: its configuration.
         """
         self.id = camera.id
+        self._turn = camera.rotate
         self.picture: NDArray[np.uint8] | None = None
         self.detail = "opening"
         self.trouble = ""
@@ -64,7 +66,7 @@ class WatchedCamera:
         """Takes what came since the last call."""
         while (event := self._grabber.take(0)) is not None:
             if isinstance(event, Picture):
-                self.picture = event.pixels
+                self.picture = upright(event.pixels, self._turn)
                 self._rate.add(now_ns())
                 self.first_ns = self.first_ns or now_ns()
             elif isinstance(event, Opened):

@@ -12,6 +12,7 @@ from app.config.schema import (
     StreamSource,
     SynchronizerConfig,
     SyntheticSource,
+    Turn,
     ViewerConfig,
     WebcamSource,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "StreamSource",
     "SynchronizerConfig",
     "SyntheticSource",
+    "Turn",
     "ViewerConfig",
     "WebcamSource",
     "load_config",

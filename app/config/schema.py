@@ -86,15 +86,21 @@ Source = Annotated[
 ]
 
 
+Turn = Literal[0, 90, 180, 270]
+"""Degrees clockwise that make a camera's pictures upright."""
+
+
 class CameraConfig(_Section):
     """One camera; the first in the list is the reference camera.
 
-    ``horizontal_fov_deg`` is the horizontal field of view where it is known; the lifter does not
-    need it.
+    ``rotate`` turns the pictures of a camera that is mounted on its side or upside down, before
+    anything else sees them. ``horizontal_fov_deg`` is the horizontal field of view, of the turned
+    pictures, where it is known; the lifter does not need it.
     """
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")
     source: Source
+    rotate: Turn = 0
     horizontal_fov_deg: float | None = Field(None, gt=10, lt=170)
     frozen_after_s: float = Field(2.0, gt=0, description="unchanged pictures for so long: frozen")
 
