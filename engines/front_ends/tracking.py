@@ -1,7 +1,8 @@
 """When to detect and whom to follow: one person track a view, free of any network.
 
 A view is detected only while its track is lost, and now and then to confirm that the track still
-sits on a person. Whom to start with, and when to change over, is decided by prominence: people who
+sits on a person. One that nobody is in is searched less and less often, so that it does not hold up
+the others. Whom to start with, and when to change over, is decided by prominence: people who
 are large and near the middle of the picture before those in the background.
 """
 
@@ -51,6 +52,8 @@ class TrackSettings:
         same_person_overlap: a detection with this intersection over union is the tracked person.
         takeover_prominence: somebody so many times as prominent takes the track over…
         takeover_checks: …when so many checks in a row agree.
+        search_every: a view in which nobody was found is searched again in the next picture, then
+            after 2, 3, … and at last after so many, as long as other views follow somebody.
     """
 
     keep_without_picture: int = 15
@@ -62,6 +65,7 @@ class TrackSettings:
     same_person_overlap: float = 0.3
     takeover_prominence: float = 3.0
     takeover_checks: int = 2
+    search_every: int = 4
 
 
 class PersonTrack(Generic[RegionT]):
@@ -82,6 +86,8 @@ class PersonTrack(Generic[RegionT]):
         self._unconfirmed = 0
         self._outshone = 0
         self._unsure = False
+        self._searches = 0
+        self._since_search = 0
 
     @property
     def region(self) -> RegionT | None:
@@ -92,6 +98,28 @@ class PersonTrack(Generic[RegionT]):
     def unsure(self) -> bool:
         """Whether the joints were faint, or the last check spoke against the track."""
         return self._unsure
+
+    @property
+    def searches(self) -> int:
+        """In so many pictures the person was looked for since they were followed last."""
+        return self._searches
+
+    def next_picture(self) -> None:
+        """Takes note of a new picture, before anything is asked."""
+        self._since_search += 1
+
+    def wants_search(self, followed_elsewhere: bool) -> bool:
+        """Whether the detector should look for the person in this picture.
+
+        Args:
+            followed_elsewhere: other views follow somebody, so that this one may wait.
+        """
+        return self._current is None and (not followed_elsewhere or self.search_overdue >= 0)
+
+    @property
+    def search_overdue(self) -> int:
+        """For how many pictures a lost person should have been looked for; below 0 it may wait."""
+        return self._since_search - min(self._searches, self._settings.search_every)
 
     def wants_check(self) -> bool:
         """Whether the detector should confirm the track in the next picture."""
@@ -116,6 +144,9 @@ class PersonTrack(Generic[RegionT]):
             That person, None where there is nobody.
         """
         self.lose()
+        if self._since_search or not self._searches:
+            self._searches += 1  # a front end may start on several people of one picture in turn
+        self._since_search = 0
         self._current = max(
             found, key=lambda person: prominence(person, height, width), default=None
         )
@@ -166,7 +197,7 @@ class PersonTrack(Generic[RegionT]):
         """
         self._current = Candidate(region, box, confidence)
         self._since_check += 1
-        self._without_picture = 0
+        self._without_picture = self._searches = 0
         self._unsure = (
             confidence < self._settings.sure_confidence
             or self._unconfirmed > 0

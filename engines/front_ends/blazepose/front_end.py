@@ -6,6 +6,7 @@ import queue
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -124,7 +125,8 @@ class BlazePoseFrontEnd:
         """
         if len(images) != len(self._tracks):
             raise ValueError(f"expected {len(self._tracks)} pictures, not {len(images)}")
-        outcomes = list(self._pool.map(self._process_view, self._tracks, images))
+        followed = any(track.region is not None for track in self._tracks)
+        outcomes = list(self._pool.map(partial(self._process_view, followed), self._tracks, images))
         self._times = (
             StageTime("detect", 1e3 * sum(outcome.detect_s for outcome in outcomes)),
             StageTime("landmarks", 1e3 * sum(outcome.landmarks_s for outcome in outcomes)),
@@ -141,9 +143,14 @@ class BlazePoseFrontEnd:
         for backend in self._backends:
             backend.close()
 
-    def _process_view(self, track: PersonTrack[Region], image: Image | None) -> _Outcome:
+    def _process_view(
+        self, followed: bool, track: PersonTrack[Region], image: Image | None
+    ) -> _Outcome:
         if image is None:
             track.skip()
+            return _Outcome(None)
+        track.next_picture()
+        if track.region is None and not track.wants_search(followed):
             return _Outcome(None)
         worker = self._idle.get()
         try:

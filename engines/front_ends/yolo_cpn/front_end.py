@@ -117,6 +117,8 @@ class YoloCpnFrontEnd:
         for track, image in zip(self._tracks, images, strict=True):
             if image is None:
                 track.skip()
+            else:
+                track.next_picture()
         results: list[View2D | None] = [None] * len(images)
         waiting = [view for view, image in enumerate(images) if image is not None]
         detected: set[int] = set()
@@ -156,13 +158,21 @@ class YoloCpnFrontEnd:
         self._seconds[stage] += seconds
 
     def _to_detect(self, views: Sequence[int]) -> list[int]:
-        """Those whose track is lost, and of those that are to be checked the most overdue.
+        """Those whose track has just been lost, and the most overdue one of the others.
 
-        Several checks in one set would hold it up by as many times a set's own work.
+        The others are to be searched once more, or to be checked. Several of them in one set would
+        hold it up by as many times a set's own work. While nobody is followed in any view, there is
+        nothing to hold up: then all are searched.
         """
-        lost = [view for view in views if self._tracks[view].region is None]
-        due = [view for view in views if self._tracks[view].wants_check()]
-        return lost + sorted(due, key=lambda view: -self._tracks[view].overdue)[:1]
+        followed = any(track.region is not None for track in self._tracks)
+        lost = [view for view in views if self._tracks[view].wants_search(followed)]
+        if not followed:
+            return lost
+        urgent = [view for view in lost if self._tracks[view].searches == 0]
+        overdue = {
+            view: self._tracks[view].search_overdue for view in lost if view not in urgent
+        } | {view: self._tracks[view].overdue for view in views if self._tracks[view].wants_check()}
+        return urgent + sorted(overdue, key=lambda view: -overdue[view])[:1]
 
     def _detect(
         self, images: Sequence[Image | None], views: Sequence[int], doubted: set[int]
