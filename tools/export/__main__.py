@@ -1,0 +1,105 @@
+"""``python -m tools.export TAKE.mcap OUT.c3d …``: a recording for other programs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import numpy as np
+import typer
+
+from engines.errors import UserError
+from tools.export.c3d_file import write_c3d
+from tools.export.motion import Motion, Place, read_motion, resample
+from tools.export.tables import write_csv, write_trc
+
+_WRITERS: Final[dict[str, Callable[[Motion, Path], None]]] = {
+    ".c3d": write_c3d,
+    ".csv": write_csv,
+    ".trc": write_trc,
+}
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    recording: Annotated[Path, typer.Argument(help="The recording (.mcap).")],
+    targets: Annotated[
+        list[Path],
+        typer.Argument(help="Files to write; the ending tells the format: .c3d, .trc, .csv."),
+    ],
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            max=1000.0,
+            help="Even rate in Hz. By default the recording's own, rounded; .csv keeps its very "
+            "instants.",
+        ),
+    ] = None,
+    gap: Annotated[
+        float,
+        typer.Option(min=0.0, help="A joint missing for longer, in seconds, is not filled in."),
+    ] = 0.5,
+    place: Annotated[
+        Place | None,
+        typer.Option(
+            help="Places in the room, or relative to the pelvis; by default in the room where the "
+            "cameras were found."
+        ),
+    ] = None,
+) -> None:
+    """Write the 3D joints of a recording for other programs. Existing files are kept."""
+    try:
+        _check(targets)
+        motion = read_motion(recording, place)
+        for target in targets:
+            print(_export(motion, target, rate, gap))
+        print(_summary(motion))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error
+
+
+def _check(targets: list[Path]) -> None:
+    """Finds mistakes before anything is read or written."""
+    for target in targets:
+        if target.suffix.lower() not in _WRITERS:
+            known = ", ".join(_WRITERS)
+            raise UserError(f"{target}: the ending tells the format, and is one of {known}")
+        if target.exists() or targets.count(target) > 1:
+            raise UserError(f"{target}: exists already; name another file")
+
+
+def _export(motion: Motion, target: Path, rate: float | None, gap: float) -> str:
+    suffix = target.suffix.lower()
+    if suffix != ".csv" or rate is not None:
+        motion = resample(motion, rate, gap)
+    try:
+        _WRITERS[suffix](motion, target)
+    except OSError as error:
+        # Half a file would look like a whole one.
+        if not isinstance(error, FileExistsError):
+            with contextlib.suppress(OSError):
+                target.unlink(missing_ok=True)
+        raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
+    spacing = "as recorded" if motion.rate_hz is None else f"at {motion.rate_hz:g} Hz"
+    return f"{target}: {len(motion.times_s)} instants {spacing}"
+
+
+def _summary(motion: Motion) -> str:
+    share = 100 * np.isfinite(motion.joints[..., 0]).mean()
+    text = f"{motion.times_s[-1]:.1f} s, {share:.0f} % of the joints known, "
+    if motion.place == "pelvis":
+        return text + "relative to the pelvis"
+    first = motion.times_s[int(np.argmax(motion.known))]
+    late = f" (known from {first:.1f} s on; --place pelvis has what comes before)"
+    return text + "in the room" + (late if first > 0 else "")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,60 @@
+"""Motion as a C3D file, the exchange format of motion laboratories."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from engines.errors import UserError
+from engines.skeleton import JOINT_NAMES
+from tools.export.motion import Motion
+
+_UNKNOWN: Final = -1.0
+"""The residual of a point that was not measured (C3D user guide, "3D point residuals")."""
+
+_MOST_FRAMES: Final = 65_535
+"""The header counts frames in 16 bits, and not every reader knows the parameters that go beyond."""
+
+
+def write_c3d(motion: Motion, path: Path) -> None:
+    """Writes the joints as points, in millimetres, z up.
+
+    Points that are not known are marked as the format has it, with a residual of -1.
+
+    Args:
+        motion: evenly spaced.
+        path: a new file.
+
+    Raises:
+        OSError: it cannot be written.
+        UserError: the take has more frames than the format's header counts.
+        ValueError: the motion is not evenly spaced.
+    """
+    if motion.rate_hz is None:
+        raise ValueError("a C3D file needs an even rate")
+    if len(motion.times_s) > _MOST_FRAMES:
+        raise UserError(
+            f"{path}: {len(motion.times_s)} frames, and C3D takes {_MOST_FRAMES}; "
+            "export at a lower --rate, or to .trc or .csv"
+        )
+    import ezc3d  # takes a while
+
+    file = ezc3d.c3d()
+    points = np.moveaxis(motion.joints * 1000.0, 0, -1)  # (17, 3, N)
+    known = np.isfinite(points).all(axis=1)
+    homogeneous = np.ones((4, len(JOINT_NAMES), len(motion.times_s)))
+    homogeneous[:3] = np.moveaxis(points, 1, 0)
+    file["data"]["points"] = homogeneous
+    file["data"]["meta_points"]["residuals"] = np.where(known, 0.0, _UNKNOWN)[None]
+    point = file["parameters"]["POINT"]
+    point["RATE"]["value"] = [motion.rate_hz]
+    point["LABELS"]["value"] = list(JOINT_NAMES)
+    point["UNITS"]["value"] = ["mm"]
+    file.add_parameter("POINT", "X_SCREEN", ["+X"])
+    file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
+    file.add_parameter("MANUFACTURER", "SOFTWARE", ["DSVT Live"])
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))  # never over another file
+    file.write(str(path))
