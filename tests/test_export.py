@@ -137,7 +137,7 @@ def test_trc_is_y_up_in_millimetres(take: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["a.fbx"], "one of .c3d, .csv, .trc"),
+        (["a.fbx"], "one of .bvh, .c3d, .csv, .trc"),
         (["there.csv"], "exists already"),
         (["a.csv", "a.csv"], "exists already"),
         (["nowhere/a.c3d"], "cannot be written"),

@@ -12,11 +12,13 @@ import numpy as np
 import typer
 
 from engines.errors import UserError
+from tools.export.bvh_file import bvh_error_mm, write_bvh
 from tools.export.c3d_file import write_c3d
 from tools.export.motion import Motion, Place, read_motion, resample
 from tools.export.tables import write_csv, write_trc
 
 _WRITERS: Final[dict[str, Callable[[Motion, Path], None]]] = {
+    ".bvh": write_bvh,
     ".c3d": write_c3d,
     ".csv": write_csv,
     ".trc": write_trc,
@@ -30,7 +32,7 @@ def main(
     recording: Annotated[Path, typer.Argument(help="The recording (.mcap).")],
     targets: Annotated[
         list[Path],
-        typer.Argument(help="Files to write; the ending tells the format: .c3d, .trc, .csv."),
+        typer.Argument(help="Files to write; the ending tells the format: .c3d, .trc, .bvh, .csv."),
     ],
     rate: Annotated[
         float | None,
@@ -88,7 +90,10 @@ def _export(motion: Motion, target: Path, rate: float | None, gap: float) -> str
                 target.unlink(missing_ok=True)
         raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
     spacing = "as recorded" if motion.rate_hz is None else f"at {motion.rate_hz:g} Hz"
-    return f"{target}: {len(motion.times_s)} instants {spacing}"
+    line = f"{target}: {len(motion.times_s)} instants {spacing}"
+    if suffix == ".bvh":
+        line += f"; bones of fixed length move the joints by {bvh_error_mm(motion):.0f} mm"
+    return line
 
 
 def _summary(motion: Motion) -> str:
