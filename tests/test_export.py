@@ -173,6 +173,17 @@ def test_a_room_that_is_never_known_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2 and "nobody was seen" in done.stderr
 
 
+def test_a_recording_that_was_cut_off_is_exported_and_told(take: Path, tmp_path: Path) -> None:
+    content = take.read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(content[: len(content) // 2])
+    done = export(tmp_path / "cut.mcap", tmp_path / "a.csv")
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"{tmp_path / 'cut.mcap'}: ")
+    assert "what came before is exported" in done.stderr and done.stderr.count("\n") == 1
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 19  # the first chunk
+    assert export(take, tmp_path / "b.csv").stderr == ""
+
+
 def test_a_table_needs_an_even_rate(take: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="even rate"):
         write_trc(read_motion(take), tmp_path / "a.trc")

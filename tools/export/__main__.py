@@ -62,6 +62,8 @@ def main(
         for target in targets:
             print(_export(motion, target, rate, gap))
         print(_summary(motion))
+        if motion.missing:
+            print(f"{recording}: {motion.missing}; what came before is exported", file=sys.stderr)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -37,6 +37,7 @@ class Motion:
         confidence: (N, 17) 0…1, 0 where a joint is not known.
         place: where the origin is.
         rate_hz: where the instants are evenly spaced; None where they are those of the recording.
+        missing: why what came later is not there, or empty.
     """
 
     start_ns: int
@@ -45,6 +46,7 @@ class Motion:
     confidence: Floats
     place: Place
     rate_hz: float | None = None
+    missing: str = ""
 
     @property
     def known(self) -> npt.NDArray[np.bool_]:
@@ -95,6 +97,7 @@ def read_motion(path: Path, place: Place | None = None) -> Motion:
         joints=joints,
         confidence=confidence,
         place=place,
+        missing=recording.damage or ("" if recording.ended else "it was cut off"),
     )
 
 
@@ -145,4 +148,4 @@ def resample(motion: Motion, rate_hz: float | None = None, longest_gap_s: float 
         mixed = values[before] + share[:, None] * (values[after] - values[before])
         joints[inside, joint] = mixed[inside, :3]
         confidence[inside, joint] = mixed[inside, 3]
-    return Motion(motion.start_ns, wanted, joints, confidence, motion.place, rate)
+    return replace(motion, times_s=wanted, joints=joints, confidence=confidence, rate_hz=rate)
