@@ -139,7 +139,7 @@ def test_trc_is_y_up_in_millimetres(take: Path, tmp_path: Path) -> None:
     [
         (["a.fbx"], "one of .bvh, .c3d, .csv, .trc"),
         (["there.csv"], "exists already"),
-        (["a.csv", "a.csv"], "exists already"),
+        (["a.csv", "a.csv"], "given twice"),
         (["nowhere/a.c3d"], "cannot be written"),
         (["nowhere/a.trc"], "cannot be written"),
     ],
@@ -154,6 +154,19 @@ def test_mistakes_are_one_line(take: Path, tmp_path: Path, arguments: list[str],
         ".csv",
         ".mcap",
     ]
+
+
+@pytest.mark.parametrize("suffix", [".c3d", ".trc", ".bvh", ".csv"])
+def test_half_a_file_is_not_left(take: Path, tmp_path: Path, suffix: str) -> None:
+    target = tmp_path / f"a{suffix}"
+    command = f"ulimit -f 4; exec {sys.executable} -m tools.export {take} {target}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr and done.stderr.count("\n") == 1
+    assert not target.exists()
 
 
 def test_a_room_that_is_never_known_is_one_line(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def _check(targets: list[Path]) -> None:
         if target.suffix.lower() not in _WRITERS:
             known = ", ".join(_WRITERS)
             raise UserError(f"{target}: the ending tells the format, and is one of {known}")
-        if target.exists() or targets.count(target) > 1:
+        if targets.count(target) > 1:
+            raise UserError(f"{target}: given twice")
+        if target.exists():
             raise UserError(f"{target}: exists already; name another file")
 
 

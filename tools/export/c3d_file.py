@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -29,7 +30,7 @@ def write_c3d(motion: Motion, path: Path) -> None:
         path: a new file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written, or not wholly.
         UserError: the take has more frames than the format's header counts.
         ValueError: the motion is not evenly spaced.
     """
@@ -58,3 +59,15 @@ def write_c3d(motion: Motion, path: Path) -> None:
     file.add_parameter("MANUFACTURER", "SOFTWARE", ["DSVT Live"])
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))  # never over another file
     file.write(str(path))
+    _check_whole(path, len(motion.times_s))
+
+
+def _check_whole(path: Path, frames: int) -> None:
+    """Notices a full disk, of which the library says nothing.
+
+    The header's ninth word is the first block of the points, which have four floats each.
+    """
+    with path.open("rb") as stream:
+        start = 512 * (int.from_bytes(stream.read(18)[16:], "little") - 1)
+    if start < 512 or path.stat().st_size < start + 16 * len(JOINT_NAMES) * frames:
+        raise OSError(errno.ENOSPC, "the file is not whole; is the disk full?")
