@@ -28,8 +28,9 @@ class LifterCard:
         stature_body_units: how tall a standing body is, in body units (the 16 bones of a body
             add up to 4.2 of them): metres are body units × stature / this.
         name: for the start of a run.
-        context_of: which 2D pose network's features the image stream was trained with
-            (``FrontEnd.context_source``); empty where it is not trained.
+        context_of: which 2D pose network's features the image stream reads
+            (``FrontEnd.context_source``): the one that it was trained with, or one that went on
+            from it and was measured to do no worse; empty where it is not trained.
     """
 
     frames: int
