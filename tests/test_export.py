@@ -1,232 +1,238 @@
-"""Recordings in other programs' formats, read back by other programs' readers."""
+"""ONNX export: every engine can read it, any number of views, and it says what torch says."""
 
 from __future__ import annotations
 
-import csv
-import subprocess
-import sys
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 
-import c3d
 import numpy as np
+import numpy.typing as npt
+import onnx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import torch
+from onnx import TensorProto, helper
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from app.messages import Message, Pose
-from app.topics import Topic
-from engines.skeleton import JOINT_COUNT, JOINT_NAMES
-from recordings import take_head, write_take
-from tools.export.motion import Motion, read_motion, resample
-from tools.export.tables import write_trc
+from engines import export
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
+from engines.errors import UserError
+from engines.export import TENSORRT_OPERATORS, problems_of, save_onnx, to_half
+from engines.networks.engine_network import EngineNetwork
+from exported import exported, make
 
-ROOT = Path(__file__).resolve().parents[1]
-WRIST = JOINT_NAMES.index("left_wrist")
-POSES = 40
-FIRST_IN_ROOT = 5
+NETWORKS = (
+    "light-detector",
+    "light-cpn-224x160",
+    "cpn-small",
+    "dsvtformer-small",
+    "rig-lifter-small",
+)
 
-
-def place_at(time_s: float) -> np.ndarray:
-    """(17, 3) metres about the pelvis: every joint moves at a speed of its own, the pelvis not."""
-    joint = np.arange(JOINT_COUNT)[:, None]
-    return np.asarray(joint * np.array([0.05, -0.02, 0.08]) * (1 + 0.1 * time_s))
-
-
-def instant(index: int) -> int:
-    """Nanoseconds after the first pose: 20 a second, a little uneven."""
-    return 50_000_000 * index + (3_000_000 if index % 2 else 0)
+Arrays = Mapping[str, npt.NDArray[np.float32]]
 
 
-@pytest.fixture
-def take(tmp_path: Path) -> Path:
-    """A recording of 40 poses; the room is known from the sixth on, a wrist is missing twice."""
-    head = take_head(tmp_path)
-    messages: list[tuple[Topic, Message]] = []
-    for index in range(POSES):
-        confidence = [0.9] * JOINT_COUNT
-        if index in (20, 21) or 25 <= index < 37:
-            confidence[WRIST] = 0.0
-        joints = place_at(instant(index) * 1e-9).tolist()
-        pose = Pose(
-            index=index,
-            time_ns=head.epoch_ns + instant(index),
-            published_ns=head.epoch_ns + instant(index),
-            latency_ms=50.0,
-            valid=index != 10,
-            joints=() if index == 10 else tuple(map(tuple, joints)),
-            confidence=() if index == 10 else tuple(confidence),
-            root=(1.0, 2.0, 0.9) if index >= FIRST_IN_ROOT else None,
-        )
-        messages.append((Topic.POSES, pose))
-    path = tmp_path / "take.mcap"
-    write_take(path, head, messages)
-    return path
+def _inputs(network: EngineNetwork, views: int) -> dict[str, npt.NDArray[np.float32]]:
+    generator = np.random.default_rng(views)
+    made = {
+        port.name: generator.uniform(0, 1, port.sized(views)).astype(np.float32)
+        for port in network.info.inputs
+    }
+    for mask in ("view_mask", "context_mask"):
+        if mask in made:
+            made[mask] = np.ones_like(made[mask])
+    return made
 
 
-def export(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tools.export", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+def _torch(network: EngineNetwork, inputs: Arrays) -> dict[str, npt.NDArray[np.float32]]:
+    with torch.no_grad():
+        results = network(*(torch.from_numpy(value) for value in inputs.values()))
+    return {
+        port.name: value.numpy() for port, value in zip(network.info.outputs, results, strict=True)
+    }
 
 
-def test_csv_has_the_very_instants(take: Path, tmp_path: Path) -> None:
-    done = export(take, tmp_path / "a.csv", "--place", "pelvis")
-    assert done.returncode == 0, done.stderr
-    assert "39 instants as recorded" in done.stdout and "relative to the pelvis" in done.stdout
-    with (tmp_path / "a.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert len(rows) == POSES - 1  # an instant without a pose is no row
-    for row, index in zip(rows, [i for i in range(POSES) if i != 10], strict=True):
-        assert float(row["time_s"]) == pytest.approx(instant(index) * 1e-9, abs=1e-6)
-        place = [float(row[f"head_{axis}_m"]) for axis in "xyz"]
-        expected = place_at(instant(index) * 1e-9)[JOINT_NAMES.index("head")]
-        assert place == pytest.approx(expected, abs=1e-5)
-        lost = index in (20, 21) or 25 <= index < 37
-        assert (row["left_wrist_x_m"] == "") == lost
-        assert float(row["left_wrist_confidence"]) == (0 if lost else 0.9)
-    began, ended = (datetime.fromisoformat(row["utc"][:-1]) for row in (rows[0], rows[-1]))
-    assert (ended - began).total_seconds() == pytest.approx(instant(39) * 1e-9, abs=2e-3)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_export_holds_only_what_tensorrt_documents(name: str) -> None:
+    model = onnx.load(exported(name))
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.op_type for node in model.graph.node} <= TENSORRT_OPERATORS
+    assert all(node.domain in ("", "ai.onnx") for node in model.graph.node)
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [18]
+    assert problems_of(model) == []
+    assert problems_of(onnx.load(exported(name, "fp16"))) == []
 
 
-def test_c3d_is_understood_by_another_reader(take: Path, tmp_path: Path) -> None:
-    done = export(take, tmp_path / "a.c3d")
-    assert done.returncode == 0, done.stderr
-    assert "known from 0.3 s on" in done.stdout
-    with (tmp_path / "a.c3d").open("rb") as stream:
-        reader = c3d.Reader(stream)
-        assert [label.strip() for label in reader.point_labels] == list(JOINT_NAMES)
-        assert reader.point_rate == 20
-        assert reader.get("POINT:UNITS").string_value.strip() == "mm"
-        assert reader.get("POINT:Y_SCREEN").string_value.strip() == "+Z"
-        frames = [points for _, points, _ in reader.read_frames()]
-    assert len(frames) == POSES  # 0 to 1.953 s at 20 Hz
-    for number, points in enumerate(frames):
-        time_s = number / 20
-        known = points[:, 3] >= 0
-        # The wrist is filled in over the short gap and not over the long one.
-        lost = instant(24) * 1e-9 < time_s < instant(37) * 1e-9
-        assert known[WRIST] == (number > FIRST_IN_ROOT and not lost)
-        assert known[0] == (number > FIRST_IN_ROOT)
-        expected = 1000 * (place_at(time_s) + np.array([1.0, 2.0, 0.9]))
-        assert np.abs(points[known, :3] - expected[known]).max(initial=0) < 0.01
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("views", [1, 3, 4, 8])
+def test_single_precision_agrees_with_torch(name: str, views: int) -> None:
+    network = make(name)
+    inputs = _inputs(network, views)
+    expected = _torch(network, inputs)
+    found = OnnxRuntimeBackend(exported(name), 1).run(inputs)
+    for output, value in expected.items():
+        assert found[output].shape == value.shape
+        # relative to the size of the values: random weights make them large
+        scale = max(1.0, float(np.abs(value).max()))
+        assert np.abs(found[output] - value).max() <= 1e-3 * scale, output
+        assert np.ptp(value) > 0
 
 
-def test_trc_is_y_up_in_millimetres(take: Path, tmp_path: Path) -> None:
-    done = export(take, tmp_path / "a.trc", "--rate", "50", "--gap", "0.01", "--place", "room")
-    assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "a.trc").read_text().splitlines()
-    values = dict(zip(lines[1].split("\t"), lines[2].split("\t"), strict=True))
-    assert values["Units"] == "mm" and values["DataRate"] == "50"
-    assert values["NumMarkers"] == "17" and int(values["NumFrames"]) == len(lines) - 6
-    columns = lines[3].split("\t")
-    assert columns[:2] == ["Frame#", "Time"] and [c for c in columns[2:] if c] == list(JOINT_NAMES)
-    assert lines[4].split("\t")[2:5] == ["X1", "Y1", "Z1"]
-    rows = [line.split("\t") for line in lines[6:]]
-    assert {len(row) for row in rows} == {2 + 3 * JOINT_COUNT}
-    # With gaps of at most 10 ms only instants that were recorded are left: every 100 ms.
-    filled = [row for row in rows if row[2]]
-    assert {round(float(row[1]) * 1000) % 100 for row in filled} == {0}
-    for row in filled:
-        x, y, z = place_at(float(row[1]))[10] + np.array([1.0, 2.0, 0.9])
-        head = [float(cell) for cell in row[2 + 30 : 2 + 33]]
-        assert head == pytest.approx([1000 * x, 1000 * z, -1000 * y], abs=0.02)
+def test_casts_that_an_older_converter_makes_twice_are_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ONNX Runtime before 1.32, the newest for GPUs at the time, made one for each reader."""
+
+    def older(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
+        converted: onnx.ModelProto = convert_float_to_float16(model, **options)
+        casts = [node for node in converted.graph.node if node.op_type == "Cast"]
+        assert casts
+        for cast in casts:
+            twin = converted.graph.node.add()
+            twin.CopyFrom(cast)
+        return converted
+
+    single = onnx.load(exported("light-cpn"))
+    expected = to_half(single)
+    monkeypatch.setattr(export, "convert_float_to_float16", older)
+    model = to_half(single)
+    assert not problems_of(model)
+    assert len(model.graph.node) == len(expected.graph.node)
+
+
+def test_half_precision_keeps_detections_within_a_pixel() -> None:
+    network = make("light-detector")
+    inputs = _inputs(network, 2)
+    expected = _torch(network, inputs)
+    found = OnnxRuntimeBackend(exported("light-detector", "fp16"), 1).run(inputs)
+    size = expected["boxes"][..., 2:].max(-1)
+    plausible = size < 128  # as large as half the picture
+    assert plausible.mean() > 0.3
+    off = np.abs(found["boxes"] - expected["boxes"]).max(-1)[plausible]
+    # Random weights make boxes of any size; a large one's side is the exponential of what is off.
+    assert (off < np.maximum(1.0, 0.015 * size[plausible])).all()
+    assert np.quantile(off, 0.95) < 0.5
+    assert np.abs(found["scores"] - expected["scores"]).max() < 0.02
+
+
+def test_half_precision_keeps_real_detections_within_a_pixel(
+    shared_dir: Path, tmp_path: Path
+) -> None:
+    """Yolo-Fastest on the reference picture, through half precision."""
+    from engines.export import to_half, to_onnx
+    from engines.networks.catalog import darknet_detector
+    from engines.networks.darknet_weights import load_darknet
+
+    name = "yolo-fastest-1.1_body"
+    cfg = shared_dir / "data" / "yolo_fastest" / f"{name}.cfg"
+    network = load_darknet(cfg, cfg.with_suffix(".weights"))
+    model = to_onnx(darknet_detector(network, cfg.read_text(encoding="utf-8")))
+    save_onnx(model, tmp_path / "single.onnx")
+    save_onnx(to_half(model), tmp_path / "half.onnx")
+    reference = np.load(shared_dir / "reference" / "yolo_fastest.npz", allow_pickle=False)
+    picture = reference[f"{name}/input"][..., ::-1].transpose(2, 0, 1)[None]
+    inputs = {"images": np.ascontiguousarray(picture, np.float32) / 255}
+    single = OnnxRuntimeBackend(tmp_path / "single.onnx", 1).run(inputs)
+    half = OnnxRuntimeBackend(tmp_path / "half.onnx", 1).run(inputs)
+    sure = single["scores"] > 0.25
+    assert sure.sum() >= 3
+    assert np.abs(half["boxes"] - single["boxes"])[sure].max() < 1
+    assert np.abs(half["scores"] - single["scores"]).max() < 0.02
+
+
+@pytest.mark.parametrize("name", ["light-cpn-224x160", "cpn-small"])
+def test_half_precision_moves_the_peaks_by_less_than_half_a_pixel(name: str) -> None:
+    from engines.front_ends.yolo_cpn.host_operations import decode
+
+    network = make(name)
+    inputs = _inputs(network, 2)
+    expected = _torch(network, inputs)["heatmaps"]
+    found = OnnxRuntimeBackend(exported(name, "fp16"), 1).run(inputs)["heatmaps"]
+    size = float(np.abs(expected).max())
+    assert np.abs(found - expected).max() < 0.02 * size
+    # Random weights have no clear peaks, so both are pressed onto one that is clear.
+    rows, columns = expected.shape[2:]
+    y, x = np.mgrid[:rows, :columns]
+    peak = np.exp(-((x - columns / 2 - 0.3) ** 2 + (y - rows / 2 + 0.2) ** 2) / 8)
+    one, _ = decode((peak * size + 0.1 * expected).astype(np.float32), "log_parabola", size)
+    other, _ = decode((peak * size + 0.1 * found).astype(np.float32), "log_parabola", size)
+    assert np.abs(one - other).max() * 4 < 0.5
+
+
+@pytest.mark.parametrize("name", ["dsvtformer-small", "rig-lifter-small"])
+def test_half_precision_lifts_within_millimetres(name: str) -> None:
+    network = make(name)
+    inputs = _inputs(network, 4)
+    expected = _torch(network, inputs)
+    found = OnnxRuntimeBackend(exported(name, "fp16"), 1).run(inputs)
+    for output, value in expected.items():
+        scale = max(1.0, float(np.abs(value).max()))
+        assert np.abs(found[output] - value).max() < 0.01 * scale
+
+
+def test_the_shipped_lifter_is_readable_by_every_engine() -> None:
+    path = Path(__file__).resolve().parents[1] / "weights" / "lifter.onnx"
+    assert problems_of(onnx.load(path)) == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_nothing_of_this_machine_is_in_the_file(name: str, precision: str) -> None:
+    content = exported(name, precision).read_bytes()  # type: ignore[arg-type]
+    for trace in (b"site-packages", b"/engines/", str(Path.home()).encode() + b"/", b"stack_trace"):
+        assert trace not in content
+
+
+def test_metadata_says_what_the_network_is() -> None:
+    backend = OnnxRuntimeBackend(exported("light-cpn-224x160", "fp16"), 1)
+    assert backend.metadata["dsvt.kind"] == "pose2d"
+    assert backend.metadata["dsvt.joints"] == "h36m17"
+    assert backend.metadata["dsvt.precision"] == "fp16"
+    assert backend.provider.endswith("fp16")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("node", "problem"),
     [
-        (["a.fbx"], "one of .bvh, .c3d, .csv, .trc"),
-        (["there.csv"], "exists already"),
-        (["a.csv", "a.csv"], "given twice"),
-        (["nowhere/a.c3d"], "cannot be written"),
-        (["nowhere/a.trc"], "cannot be written"),
+        (helper.make_node("Det", ["x"], ["y"]), "operator ai.onnx.Det"),
+        (
+            helper.make_node("Attention", ["x"], ["y"], domain="com.foreign"),
+            "com.foreign.Attention",
+        ),
+        (
+            helper.make_node("Resize", ["x", "", "s"], ["y"], mode="cubic"),
+            "Resize with mode cubic",
+        ),
+        (
+            helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], dilations=[2, 2]),
+            "MaxPool with dilations",
+        ),
     ],
+    ids=["unknown", "foreign", "cubic", "dilated"],
 )
-def test_mistakes_are_one_line(take: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
-    (tmp_path / "there.csv").write_text("mine")
-    done = export(take, *(tmp_path / name for name in arguments))
-    assert done.returncode == 2
-    assert says in done.stderr and done.stderr.count("\n") == 1
-    assert (tmp_path / "there.csv").read_text() == "mine"
-    assert sorted(path.suffix for path in tmp_path.iterdir() if path.is_file()) == [
-        ".csv",
-        ".mcap",
-    ]
-
-
-@pytest.mark.parametrize("suffix", [".c3d", ".trc", ".bvh", ".csv"])
-def test_half_a_file_is_not_left(take: Path, tmp_path: Path, suffix: str) -> None:
-    target = tmp_path / f"a{suffix}"
-    command = f"ulimit -f 4; exec {sys.executable} -m tools.export {take} {target}"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "cannot be written" in done.stderr and done.stderr.count("\n") == 1
-    assert not target.exists()
-
-
-def test_a_room_that_is_never_known_is_one_line(tmp_path: Path) -> None:
-    head = take_head(tmp_path)
-    pose = Pose(
-        index=0, time_ns=head.epoch_ns, published_ns=head.epoch_ns, latency_ms=1.0, valid=True,
-        joints=((0.0, 0.0, 0.0),) * JOINT_COUNT, confidence=(1.0,) * JOINT_COUNT,
-    )  # fmt: skip
-    write_take(tmp_path / "take.mcap", head, [(Topic.POSES, pose)])
-    done = export(tmp_path / "take.mcap", tmp_path / "a.csv", "--place", "room")
-    assert done.returncode == 2 and "cameras were not found" in done.stderr
-    assert read_motion(tmp_path / "take.mcap").place == "pelvis"
-    done = export(tmp_path / "take.mcap", tmp_path / "a.trc")
-    assert done.returncode == 2 and "only .csv can take that" in done.stderr
-    write_take(tmp_path / "empty.mcap", head, [])
-    done = export(tmp_path / "empty.mcap", tmp_path / "a.csv")
-    assert done.returncode == 2 and "nobody was seen" in done.stderr
-
-
-def test_a_recording_that_was_cut_off_is_exported_and_told(take: Path, tmp_path: Path) -> None:
-    content = take.read_bytes()
-    (tmp_path / "cut.mcap").write_bytes(content[: len(content) // 2])
-    done = export(tmp_path / "cut.mcap", tmp_path / "a.csv")
-    assert done.returncode == 0
-    assert done.stderr.startswith(f"{tmp_path / 'cut.mcap'}: ")
-    assert "what came before is exported" in done.stderr and done.stderr.count("\n") == 1
-    assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 19  # the first chunk
-    assert export(take, tmp_path / "b.csv").stderr == ""
-
-
-def test_a_table_needs_an_even_rate(take: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="even rate"):
-        write_trc(read_motion(take), tmp_path / "a.trc")
-
-
-@given(
-    steps=st.lists(st.floats(0.01, 1.2), min_size=1, max_size=40),
-    rate=st.floats(1, 120),
-    gap=st.floats(0, 1.5),
-    hidden=st.sets(st.integers(0, 40)),
-)
-def test_resampling_is_exact_for_steady_motion_and_never_bridges_gaps(
-    steps: list[float], rate: float, gap: float, hidden: set[int]
+def test_what_some_engine_cannot_read_is_not_written(
+    tmp_path: Path, node: onnx.NodeProto, problem: str
 ) -> None:
-    times = np.concatenate(([0.0], np.cumsum(steps)))
-    joints = np.stack([place_at(time) for time in times])
-    seen = np.array([number not in hidden for number in range(len(times))])
-    joints[~seen] = np.nan
-    confidence = np.where(seen[:, None], 0.5, 0.0) * np.ones(JOINT_COUNT)
-    even = resample(Motion(0, times, joints, confidence, "room"), rate, gap)
-    assert even.rate_hz == rate and np.allclose(np.diff(even.times_s), 1 / rate)
-    assert even.times_s[-1] <= times[-1] + 1e-5
-    assert np.array_equal(np.isfinite(even.joints[..., 0]), even.confidence > 0)
-    expected = np.stack([place_at(time) for time in even.times_s])
-    assert np.nanmax(np.abs(even.joints - expected), initial=0) < 1e-9
-    known = times[seen]
-    for time, row in zip(even.times_s, even.known, strict=True):
-        before, after = known[known <= time + 1e-9], known[known >= time - 1e-9]
-        if not row:
-            # Nothing is left out that could be told, but for rounding at the very limit.
-            assert not len(before) or not len(after) or after[0] - before[-1] > gap - 1e-9
-        else:
-            assert len(before) and len(after) and after[0] - before[-1] <= gap + 1e-9
+    shape = ["views", 3, 8, 8]
+    graph = helper.make_graph(
+        [node],
+        "bad",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["views", None, None, None])],
+        [helper.make_tensor("s", TensorProto.FLOAT, [4], [1, 1, 2, 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    assert any(problem in text for text in problems_of(model))
+    with pytest.raises(UserError, match="is not exported"):
+        save_onnx(model, tmp_path / "bad.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fixed_number_of_views_is_a_problem() -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "fixed",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    assert any("free dimensions" in text for text in problems_of(model))
