@@ -59,8 +59,10 @@ def main(
     try:
         _check(targets)
         motion = read_motion(recording, place)
+        as_recorded = [t for t in targets if t.suffix.lower() == ".csv" and rate is None]
+        even = motion if len(as_recorded) == len(targets) else resample(motion, rate, gap)
         for target in targets:
-            print(_export(motion, target, rate, gap))
+            print(_export(motion if target in as_recorded else even, target))
         print(_summary(motion))
         if motion.missing:
             print(f"{recording}: {motion.missing}; what came before is exported", file=sys.stderr)
@@ -81,10 +83,8 @@ def _check(targets: list[Path]) -> None:
             raise UserError(f"{target}: exists already; name another file")
 
 
-def _export(motion: Motion, target: Path, rate: float | None, gap: float) -> str:
+def _export(motion: Motion, target: Path) -> str:
     suffix = target.suffix.lower()
-    if suffix != ".csv" or rate is not None:
-        motion = resample(motion, rate, gap)
     try:
         _WRITERS[suffix](motion, target)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from engines.skeleton import JOINT_NAMES, PARENTS, total_bone_length
+from engines.skeleton import JOINT_NAMES, PARENTS
 from tools.export.bone_rotations import CHILDREN, place_joints, turn_bones
 from tools.export.motion import Floats, Motion
 
@@ -37,8 +37,8 @@ def write_bvh(motion: Motion, path: Path) -> None:
     """Writes a skeleton of fixed bones and its rotations, in centimetres, y up.
 
     The file's x is ours, its y our z, its z our -y. At rest the person stands in a T and faces +z.
-    Rotations are applied as Z, X, Y, in degrees. The format has no way to
-    say that something is not known: that is filled in (``turn_bones``).
+    Rotations are applied as Z, X, Y, in degrees. The format has no way to say that something is not
+    known: that is filled in (``turn_bones``).
 
     Args:
         motion: evenly spaced.
@@ -48,10 +48,8 @@ def write_bvh(motion: Motion, path: Path) -> None:
         OSError: it cannot be written.
         ValueError: the motion is not evenly spaced.
     """
-    if motion.rate_hz is None:
-        raise ValueError("a BVH file needs an even rate")
-    x, y, z = np.moveaxis(motion.joints * 100.0, -1, 0)
-    turned = turn_bones(np.stack((x, z, -y), axis=-1))
+    rate_hz = motion.even_rate_hz("BVH")
+    turned = turn_bones(motion.y_up(100.0))
     count = len(motion.times_s)
     bones = [joint for joint in _depth_first(0) if joint != _HEAD]
     columns = [np.nan_to_num(turned.root)]
@@ -61,7 +59,7 @@ def write_bvh(motion: Motion, path: Path) -> None:
     with path.open("x", encoding="ascii", newline="\n") as stream:
         stream.write("HIERARCHY\n")
         stream.writelines(_describe(0, turned.offsets, 0))
-        stream.write(f"MOTION\nFrames: {count}\nFrame Time: {1.0 / motion.rate_hz:.9f}\n")
+        stream.write(f"MOTION\nFrames: {count}\nFrame Time: {1.0 / rate_hz:.9f}\n")
         np.savetxt(stream, np.concatenate(columns, axis=1), fmt="%.4f")
 
 
@@ -108,8 +106,5 @@ def _describe(joint: int, offsets: Floats, depth: int) -> Iterator[str]:
 
 def _end(name: str, offsets: Floats) -> Floats:
     """The tip of a hand or foot, which no camera was asked for: of usual length, at rest."""
-    joints = np.zeros_like(offsets)
-    for joint, parent in enumerate(PARENTS):
-        joints[joint] = offsets[joint] + (joints[parent] if parent >= 0 else 0.0)
-    stature = _STATURE * float(total_bone_length(joints))
+    stature = _STATURE * float(np.linalg.norm(offsets, axis=1).sum())
     return stature * next(tip for part, tip in _ENDS.items() if name.endswith(part))

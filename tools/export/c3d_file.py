@@ -34,8 +34,7 @@ def write_c3d(motion: Motion, path: Path) -> None:
         UserError: the take has more frames than the format's header counts.
         ValueError: the motion is not evenly spaced.
     """
-    if motion.rate_hz is None:
-        raise ValueError("a C3D file needs an even rate")
+    rate_hz = motion.even_rate_hz("C3D")
     if len(motion.times_s) > _MOST_FRAMES:
         raise UserError(
             f"{path}: {len(motion.times_s)} frames, and C3D takes {_MOST_FRAMES}; "
@@ -51,7 +50,7 @@ def write_c3d(motion: Motion, path: Path) -> None:
     file["data"]["points"] = homogeneous
     file["data"]["meta_points"]["residuals"] = np.where(known, 0.0, _UNKNOWN)[None]
     point = file["parameters"]["POINT"]
-    point["RATE"]["value"] = [motion.rate_hz]
+    point["RATE"]["value"] = [rate_hz]
     point["LABELS"]["value"] = list(JOINT_NAMES)
     point["UNITS"]["value"] = ["mm"]
     file.add_parameter("POINT", "X_SCREEN", ["+X"])

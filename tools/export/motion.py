@@ -53,6 +53,21 @@ class Motion:
         """(N,) instants at which some joint is known."""
         return np.asarray(np.isfinite(self.joints[..., 0]).any(axis=1))
 
+    def y_up(self, per_metre: float) -> Floats:
+        """(N, 17, 3) the joints with y up, by a quarter turn about x, in another unit."""
+        x, y, z = np.moveaxis(self.joints * per_metre, -1, 0)
+        return np.stack((x, z, -y), axis=-1)
+
+    def even_rate_hz(self, kind: str) -> float:
+        """The rate, for a kind of file that has none but an even one.
+
+        Raises:
+            ValueError: the motion is not evenly spaced.
+        """
+        if self.rate_hz is None:
+            raise ValueError(f"a {kind} file needs an even rate")
+        return self.rate_hz
+
 
 def read_motion(path: Path, place: Place | None = None) -> Motion:
     """Reads the poses of a recording.

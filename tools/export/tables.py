@@ -53,11 +53,8 @@ def write_trc(motion: Motion, path: Path) -> None:
         OSError: it cannot be written.
         ValueError: the motion is not evenly spaced.
     """
-    if motion.rate_hz is None:
-        raise ValueError("a TRC file needs an even rate")
-    x, y, z = np.moveaxis(motion.joints * 1000.0, -1, 0)
-    turned = np.stack((x, z, -y), axis=-1)
-    rate, count = f"{motion.rate_hz:.6g}", len(motion.times_s)
+    turned = motion.y_up(1000.0)
+    rate, count = f"{motion.even_rate_hz('TRC'):.6g}", len(motion.times_s)
     labels = (
         "DataRate CameraRate NumFrames NumMarkers Units OrigDataRate OrigDataStartFrame "
         "OrigNumFrames"
