@@ -15,6 +15,7 @@ import pytest
 from app.messages import Message
 from app.topics import Topic
 from engines.shipping import ship_network
+from exported import EXPORTS_VARIABLE
 from marker_networks import marker_pose_network
 from tests.recordings import take_head, take_messages, write_take
 from tests.web_server import Server, serving
@@ -23,6 +24,23 @@ from walking import write_mocap
 # Machines that test are busy with other things: how long an example takes says nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+_exports: tempfile.TemporaryDirectory[str] | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes the folder for exported networks; the processes that a run starts inherit its name."""
+    global _exports
+    if not hasattr(config, "workerinput"):
+        _exports = tempfile.TemporaryDirectory(prefix="dsvt-test-")
+        os.environ[EXPORTS_VARIABLE] = _exports.name
+
+
+def pytest_unconfigure() -> None:
+    """Removes it."""
+    if _exports is not None:
+        _exports.cleanup()
 
 
 @pytest.fixture(scope="session")

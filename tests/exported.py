@@ -1,20 +1,23 @@
-"""Networks exported once a test process, because an export takes seconds."""
+"""Networks exported once a test run, because an export takes seconds."""
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
+import os
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import torch
+from filelock import FileLock
 
 from engines.export import save_onnx, to_half, to_onnx
 from engines.model_files import Precision
 from engines.networks.catalog import build, save_network
 from engines.networks.engine_network import EngineNetwork
 from tools.bench.sample_networks import enliven, make_sample
+
+EXPORTS_VARIABLE: Final = "DSVT_TEST_EXPORTS"
+"""Names the folder of a test run's exports, which all of its processes share."""
 
 # Small versions of the big networks: the same layers and operators, fewer or narrower of them.
 SMALL = {
@@ -46,20 +49,20 @@ def exported(name: str, precision: Precision = "fp32") -> Path:
 
 @cache
 def _exported(name: str, precision: Precision) -> Path:
-    folder = _folder()
-    path = folder / f"{name}-{precision}.onnx"
+    path = Path(os.environ[EXPORTS_VARIABLE]) / f"{name}-{precision}.onnx"
+    if precision == "fp16":
+        exported(name)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            _write(name, precision, path)
+    return path
+
+
+def _write(name: str, precision: Precision, path: Path) -> None:
     if precision == "fp16":
         import onnx
 
         save_onnx(to_half(onnx.load(exported(name))), path)
     else:
-        save_onnx(to_onnx(make(name)), path)
         save_network(make(name), path.with_suffix(".safetensors"))
-    return path
-
-
-@cache
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="dsvt-test-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+        save_onnx(to_onnx(make(name)), path)

@@ -15,14 +15,15 @@ from tools.studio.album import PEOPLE, Album, Moment, take
 from tools.studio.camera import Camera, Window, project, to_camera, whole
 from tools.studio.formats import FloatArray
 from tools.studio.labelling import inside
-from tools.studio.motion import Piece, make_track
+from tools.studio.motion import Mocap, Piece, make_track
 from tools.studio.person import Person
 from tools.studio.posing import pose_joints
 from tools.studio.renderer import Actor, Posed, Stage
 from tools.studio.rig import forward, true_joints
-from tools.studio.shards import PICTURE_SIZES, Scene
+from tools.studio.shards import PICTURE_SIZES, Scene, Split
 from tools.studio.stagecraft import (
     Studio,
+    Takes,
     add_person,
     add_room,
     bystanders,
@@ -61,6 +62,29 @@ def person_window(rng: np.random.Generator, camera: Camera, joints: FloatArray) 
     return Window(region.left, region.top, region.width, region.height)
 
 
+def draw_motion(
+    takes: Takes, split: Split, seed: int, frames: int, rng: np.random.Generator
+) -> tuple[Mocap, Piece]:
+    """How the person of a sequence moves: as captured, or mostly otherwise where it is to train on.
+
+    Args:
+        takes: the split's capture.
+        split: whose motions.
+        seed: number of the scene; whether and how the motion is varied hangs on it alone.
+        frames: of capture that are asked for.
+        rng: source of chance, which draws the stretch.
+
+    Returns:
+        The capture, and the stretch of it; a varied stretch is capture of its own.
+    """
+    mocap, clip, start = takes.draw(rng, frames + 1)
+    other = np.random.default_rng([seed, 4])  # the rest of a scene does not depend on it
+    if split == "train" and other.random() < VARIED_SHARE:
+        varied = vary_motion(mocap, clip, start, frames + 1, other)
+        return varied, Piece(mocap.names[clip], 0, frames)
+    return mocap, Piece(mocap.names[clip], start, start + frames)
+
+
 def make_sequence(studio: Studio, seed: int) -> Scene:
     """A motion seen by three to five webcams that run free."""
     rng = np.random.default_rng([seed, 1])
@@ -69,12 +93,7 @@ def make_sequence(studio: Studio, seed: int) -> Scene:
     actor = add_person(rng, studio)
     seconds = step * count / 30.0
     frames = int(np.ceil((seconds + 0.4) * 30))
-    mocap, clip, start = studio.takes.draw(rng, frames + 1)
-    piece = Piece(mocap.names[clip], start, start + frames)
-    other = np.random.default_rng([seed, 4])  # the rest of a scene does not depend on it
-    if studio.split == "train" and other.random() < VARIED_SHARE:
-        mocap = vary_motion(mocap, clip, start, frames + 1, other)
-        piece = Piece(piece.name, 0, frames)
+    mocap, piece = draw_motion(studio.takes, studio.split, seed, frames, rng)
     track = make_track(actor.person, mocap, [piece], grip=float(rng.uniform(0.0, 0.8)))
     views = int(rng.choice([3, 4, 5], p=[0.25, 0.5, 0.25]))
     size = None
