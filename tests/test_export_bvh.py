@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, PARENTS
 from tools.export.bone_rotations import Turned, place_joints, turn_bones
-from tools.export.bvh_file import bvh_error_mm, write_bvh
+from tools.export.bvh_file import write_bvh
 from tools.export.motion import Motion
 
 KNEE, ANKLE = JOINT_NAMES.index("left_knee"), JOINT_NAMES.index("left_ankle")
@@ -85,8 +85,23 @@ def test_what_is_not_seen_is_filled_in_and_told() -> None:
     assert error[5:10, :HEAD].max() < 1e-9
     held = turned.rotations[:6, elbow]
     assert np.allclose(held, held[5])
-    assert np.allclose(turned.offsets[HEAD], 0)  # never seen: of no length
-    assert np.isnan(bvh_error_mm(as_motion(np.full_like(joints, np.nan))))
+    assert not turn_bones(np.full_like(joints, np.nan)).offsets.any()
+
+
+@given(st.floats(0.5, 200.0), st.integers(0, 1000))
+def test_bones_that_are_never_seen_are_as_long_as_usual(size: float, seed: int) -> None:
+    """Who sits at a desk has legs all the same, of their size; programs stumble over none."""
+    joints = moving(20, seed) * size
+    unseen = [index for index, name in enumerate(JOINT_NAMES) if name.endswith(("knee", "ankle"))]
+    joints[:, [*unseen, HEAD]] = np.nan
+    turned = turn_bones(joints)
+    lengths = np.linalg.norm(turned.offsets, axis=1) / size
+    expected = np.linalg.norm(OFFSETS, axis=1)
+    assert np.allclose(lengths[unseen], expected[unseen], rtol=0.3)
+    assert (turned.offsets[unseen, 1] < 0).all() and turned.offsets[HEAD, 1] > 0
+    known = np.delete(np.arange(JOINT_COUNT), [*unseen, HEAD])
+    assert np.allclose(lengths[known], expected[known])
+    assert np.isfinite(place_joints(turned)).all()
 
 
 def test_another_reader_puts_the_joints_where_they_were(tmp_path: Path) -> None:

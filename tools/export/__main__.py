@@ -12,12 +12,12 @@ import numpy as np
 import typer
 
 from engines.errors import UserError
-from tools.export.bvh_file import bvh_error_mm, write_bvh
+from tools.export.bvh_file import write_bvh
 from tools.export.c3d_file import write_c3d
 from tools.export.motion import Motion, Place, read_motion, resample
 from tools.export.tables import write_csv, write_trc
 
-_WRITERS: Final[dict[str, Callable[[Motion, Path], None]]] = {
+_WRITERS: Final[dict[str, Callable[[Motion, Path], str | None]]] = {
     ".bvh": write_bvh,
     ".c3d": write_c3d,
     ".csv": write_csv,
@@ -84,9 +84,8 @@ def _check(targets: list[Path]) -> None:
 
 
 def _export(motion: Motion, target: Path) -> str:
-    suffix = target.suffix.lower()
     try:
-        _WRITERS[suffix](motion, target)
+        remark = _WRITERS[target.suffix.lower()](motion, target)
     except OSError as error:
         # Half a file would look like a whole one.
         if not isinstance(error, FileExistsError):
@@ -95,9 +94,7 @@ def _export(motion: Motion, target: Path) -> str:
         raise UserError(f"{target}: cannot be written: {error.strerror or error}") from error
     spacing = "as recorded" if motion.rate_hz is None else f"at {motion.rate_hz:g} Hz"
     line = f"{target}: {len(motion.times_s)} instants {spacing}"
-    if suffix == ".bvh":
-        line += f"; bones of fixed length move the joints by {bvh_error_mm(motion):.0f} mm"
-    return line
+    return f"{line}; {remark}" if remark else line
 
 
 def _summary(motion: Motion) -> str:

@@ -104,6 +104,8 @@ def read_motion(path: Path, place: Place | None = None) -> Motion:
         nowhere = (np.nan, np.nan, np.nan)
         joints = joints + np.array([pose.root or nowhere for pose in poses], np.float64)[:, None]
     known = (confidence > 0) & np.isfinite(joints).all(axis=-1)
+    if not known.any():
+        raise UserError(f"{path}: no joint is known at any time, there is nothing to export")
     joints[~known], confidence[~known] = np.nan, 0.0
     start = poses[0].time_ns
     return Motion(
