@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from app.clock import now_ns, take_anchor
 from app.config import AppConfig, CameraConfig, FrontEndConfig, SyntheticSource
@@ -28,6 +29,7 @@ from tools.rig.compare import compare_joints, compare_rigs
 from tools.rig.takes import read_recording
 
 ROOT = Path(__file__).resolve().parents[1]
+CLIP = ROOT / "capture" / "clips" / "walk"
 
 
 def _record(scene: Scene, path: Path) -> Path:
@@ -144,6 +146,41 @@ def test_fixed_cameras_keep_their_places(scene: Scene, take: Path, tmp_path: Pat
         assert off < (1e-6 if v in (0, 2) else 0.3)
 
 
+def test_videos_give_a_rig_even_of_a_camera_on_its_side(tmp_path: Path) -> None:
+    """With the networks that ship; the cameras of the built-in clip are known."""
+    side = _on_its_side(CLIP / "camera3.mp4", tmp_path / "camera3.mp4")
+    videos = [*(CLIP / f"camera{v}.mp4" for v in range(3)), side]
+    looks = ("--front-end", "yolo_cpn", "--seconds", "6", "--rate", "10", "--body-height", "1.76")
+    turned = ("--rotate", "camera3=270")
+    done = _calibrate(*videos, "--out", tmp_path / "rig.json", *looks, *turned)
+    assert done.returncode == 0, done.stderr
+    rig, _ = load_rig(tmp_path / "rig.json")
+    assert [camera.id for camera in rig.cameras if camera] == [f"camera{v}" for v in range(4)]
+    with np.load(CLIP / "truth.npz", allow_pickle=False) as truth:
+        turns, lenses = truth["camera_R"], truth["camera_K"]
+    first = rig.cameras[0]
+    for v, camera in enumerate(rig.cameras):
+        assert first is not None and camera is not None
+        assert (camera.model.width, camera.model.height) == (640, 480)
+        assert camera.model.focal == pytest.approx(lenses[v, 0, 0] / 320, rel=0.15)
+        off = camera.rotation @ first.rotation.T @ turns[0] @ turns[v].T
+        assert np.degrees(Rotation.from_matrix(off).magnitude()) < 3
+
+
+def _on_its_side(path: Path, out: Path) -> Path:
+    """The video as a camera would have taken it that stands a quarter turn clockwise."""
+    video = cv2.VideoCapture(str(path))
+    fps = video.get(cv2.CAP_PROP_FPS)
+    writer = cv2.VideoWriter(str(out), cv2.VideoWriter.fourcc(*"mp4v"), fps, (480, 640))
+    for _ in range(round(7 * fps)):
+        good, picture = video.read()
+        if good:
+            writer.write(cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE))
+    writer.release()
+    video.release()
+    return out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -153,12 +190,16 @@ def test_fixed_cameras_keep_their_places(scene: Scene, take: Path, tmp_path: Pat
         (["TAKE", "--fixed", "nothing.json"], "no such file"),
         (["TAKE", "--body-height", "176"], "body height 176 m is not a person's"),
         (["TAKE", "TAKE"], "give one recording, or videos"),
+        (["TAKE", "--rotate", "90"], "--rotate: is for videos"),
+        (["CLIP", "CLIP", "--rotate", "45"], "give 90, 180 or 270"),
+        (["CLIP", "CLIP", "--rotate", "left=90"], "no camera left; there are cam1, cam2"),
     ],
 )
 def test_mistakes_are_one_line(
     arguments: list[str], words: str, take: Path, tmp_path: Path
 ) -> None:
-    given = [str(take) if a == "TAKE" else a for a in arguments]
+    named = {"TAKE": str(take), "CLIP": str(CLIP / "camera0.mp4")}
+    given = [named.get(argument, argument) for argument in arguments]
     done = _calibrate(*given, "--out", tmp_path / "rig.json")
     assert done.returncode == 2
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1

@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+from app.config import Turn
 from app.rig_knowledge import from_rig
 from engines.errors import UserError
 from engines.front_ends.joint_definitions import bone_share
@@ -21,7 +24,7 @@ from engines.rig.types import KnownCamera, RigResult
 from tools.rig.compare import compare_joints, compare_rigs, difference_lines, joint_line
 from tools.rig.lifting import lift_take, open_lifter
 from tools.rig.report import report_lines, reproject, write_report
-from tools.rig.takes import SeenTake, read_recording, read_videos
+from tools.rig.takes import SeenTake, TurnedVideo, names_of, read_recording, read_videos
 
 _CAPACITY = 100
 _ROUNDS = 3
@@ -88,19 +91,57 @@ def known_cameras(
                 )
         out = from_rig(rig, out, places=fixed is not None)
     for item in fov:
-        name, _, value = item.rpartition("=")
-        try:
-            degrees = float(value)
-        except ValueError:
-            degrees = float("nan")
-        if not 10 < degrees < 170:
+        views, value = named_value("--fov", item, take.ids)
+        if not 10 < value < 170:
             raise UserError(f"--fov {item}: give degrees between 10 and 170, as 63 or name=63")
-        if name and name not in take.ids:
-            raise UserError(f"--fov {item}: no camera {name}; there are {', '.join(take.ids)}")
-        for v, camera_id in enumerate(take.ids):
-            if not name or name == camera_id:
-                out[v] = KnownCamera(focal=focal_of_fov(degrees))
+        for v in views:
+            out[v] = KnownCamera(focal=focal_of_fov(value))
     return out
+
+
+def named_value(option: str, item: str, ids: Sequence[str]) -> tuple[list[int], float]:
+    """Reads ``63``, which is meant for all cameras, or ``name=63``.
+
+    Args:
+        option: whose value it is.
+        item: the value.
+        ids: names of the cameras.
+
+    Returns:
+        Which cameras it is for, and the number; NaN where it is none.
+
+    Raises:
+        UserError: there is no such camera.
+    """
+    name, _, text = item.rpartition("=")
+    if name and name not in ids:
+        raise UserError(f"{option} {item}: no camera {name}; there are {', '.join(ids)}")
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    return [v for v, camera_id in enumerate(ids) if name in ("", camera_id)], value
+
+
+def turned_videos(paths: Sequence[Path], rotate: Sequence[str]) -> list[TurnedVideo]:
+    """Videos, and how far each is turned.
+
+    Args:
+        paths: one video a camera.
+        rotate: ``90`` for all cameras or ``name=90``, degrees clockwise.
+
+    Raises:
+        UserError: a name or value is wrong.
+    """
+    videos = [TurnedVideo(path) for path in paths]
+    for item in rotate:
+        views, value = named_value("--rotate", item, names_of(paths))
+        turn = next((turn for turn in get_args(Turn) if turn == value), None)
+        if turn is None:
+            raise UserError(f"--rotate {item}: give 90, 180 or 270, as 90 or name=90")
+        for v in views:
+            videos[v] = replace(videos[v], turn=turn)
+    return videos
 
 
 def read_take(args: argparse.Namespace) -> SeenTake:
@@ -118,10 +159,13 @@ def read_take(args: argparse.Namespace) -> SeenTake:
     if paths[0].suffix.lower() == ".mcap":
         if len(paths) > 1:
             raise UserError(f"{paths[1]}: give one recording, or videos")
+        if args.rotate:
+            raise UserError(f"--rotate: is for videos; {paths[0]} holds joints, not pictures")
         return read_recording(paths[0])
     if not 2 <= len(paths) <= 8:
         raise UserError(f"{len(paths)} video(s): give one video a camera, of 2 to 8 cameras")
-    return read_videos(paths, args.front_end, args.rate, args.seconds, args.threads)
+    videos = turned_videos(paths, args.rotate)
+    return read_videos(videos, args.front_end, args.rate, args.seconds, args.threads)
 
 
 def main() -> int:
@@ -138,6 +182,12 @@ def main() -> int:
     parser.add_argument("--body-height", type=float, help="metres; default 1.70")
     parser.add_argument(
         "--fov", action="append", default=[], help="known horizontal field of view: 63 or name=63"
+    )
+    parser.add_argument(
+        "--rotate",
+        action="append",
+        default=[],
+        help="videos of a camera on its side: turned clockwise by 90, 180 or 270, or name=90",
     )
     parser.add_argument("--intrinsics", type=Path, help="rig file whose lenses are known")
     parser.add_argument("--fixed", type=Path, help="rig file whose cameras have not moved")

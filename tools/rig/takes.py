@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from app.config import Turn
 from app.messages import Joints2D
 from app.recording.reader import Recording
 from app.topics import Topic
 from app.tracks import to_half_widths
+from capture.turning import upright
 from engines.errors import UserError
 from engines.front_ends.base import FrontEnd, Image
 from engines.front_ends.factory import FrontEndKind, make_front_end
@@ -96,13 +98,30 @@ def read_recording(path: Path) -> SeenTake:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class TurnedVideo:
+    """A video file of one camera.
+
+    Attributes:
+        path: of the file; time 0 of all of them is the same moment.
+        turn: degrees clockwise by which its pictures are turned.
+    """
+
+    path: Path
+    turn: Turn = 0
+
+
 def read_videos(
-    paths: Sequence[Path], front_end: FrontEndKind, rate_hz: float, seconds: float, threads: int
+    videos: Sequence[TurnedVideo],
+    front_end: FrontEndKind,
+    rate_hz: float,
+    seconds: float,
+    threads: int,
 ) -> SeenTake:
     """Runs a 2D front end over synchronised videos.
 
     Args:
-        paths: one video a camera; time 0 of each is the same moment.
+        videos: one of each camera.
         front_end: which front end.
         rate_hz: most sets a second that are looked at.
         seconds: most seconds that are looked at.
@@ -111,18 +130,25 @@ def read_videos(
     Raises:
         UserError: a video cannot be read, or the front end's weights are missing.
     """
-    videos = [_Video(path) for path in paths]
+    opened = [_Video(video.path, video.turn) for video in videos]
     try:
-        rate = min(rate_hz, max(video.fps for video in videos))
-        length = min(seconds, *(video.duration_s for video in videos))
-        engine = make_front_end(front_end, len(videos), "auto", threads)
+        rate = min(rate_hz, max(video.fps for video in opened))
+        length = min(seconds, *(video.duration_s for video in opened))
+        engine = make_front_end(front_end, len(opened), "auto", threads)
         try:
-            return _detect(videos, paths, engine, np.arange(int(length * rate)) / rate)
+            wanted = np.arange(int(length * rate)) / rate
+            return _detect(opened, [video.path for video in videos], engine, wanted)
         finally:
             engine.close()
     finally:
-        for video in videos:
+        for video in opened:
             video.close()
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """What cameras are called that are known by their videos."""
+    names = [path.stem for path in paths]
+    return names if len(set(names)) == len(names) else [f"cam{i + 1}" for i in range(len(names))]
 
 
 def _detect(
@@ -142,7 +168,7 @@ def _detect(
     if len(wanted) < 2 or not (keypoints[..., 2] > 0).any():
         raise UserError(f"{paths[0]}: nobody was found in the videos")
     return SeenTake(
-        ids=tuple(_names(paths)),
+        ids=tuple(names_of(paths)),
         sizes=tuple(video.size for video in videos),
         times_s=wanted,
         view_times_s=stamps,
@@ -152,15 +178,10 @@ def _detect(
     )
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    names = [path.stem for path in paths]
-    return names if len(set(names)) == len(names) else [f"cam{i + 1}" for i in range(len(names))]
-
-
 class _Video:
     """Pictures of one video in ascending order of time; times are the file's own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, turn: Turn) -> None:
         self._capture = cv2.VideoCapture(str(path))
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         frames = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -168,8 +189,10 @@ class _Video:
             raise UserError(f"{path}: not a video that can be read; give one video a camera")
         self.fps = float(fps)
         self.duration_s = float(frames / fps)
-        width = self._capture.get(cv2.CAP_PROP_FRAME_WIDTH)
-        self.size = (round(width), round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+        self._turn = turn
+        width = round(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = round(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        self.size = (width, height) if turn in (0, 180) else (height, width)
         self._grabbed_s = -1.0
         self._pending = False
 
@@ -184,10 +207,11 @@ class _Video:
         if self._grabbed_s > time_s + within_s:
             return None
         self._pending = False
-        good, image = self._capture.retrieve()
-        if not good or image.shape[1::-1] != self.size:
+        good, picture = self._capture.retrieve()
+        if not good:
             return None
-        return self._grabbed_s, np.asarray(image, np.uint8)
+        image = upright(np.asarray(picture, np.uint8), self._turn)
+        return (self._grabbed_s, image) if image.shape[1::-1] == self.size else None
 
     def close(self) -> None:
         self._capture.release()
