@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-_BONE_SHARES: Final[Mapping[str, float]] = {"blazepose": 0.945}
+_BONE_SHARES: Final[Mapping[str, float]] = {"blazepose": 0.982}
 # BlazePose's hips lie lower than motion capture's and its shoulders higher, and its legs are
 # shorter. Measured on the built-in clip, whose cameras and body are known.
 

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH, STATURE_BODY_UNITS
 from engines.skeleton import JOINT_NAMES, PARENTS
 from tools.export.bone_rotations import CHILDREN, place_joints, turn_bones
 from tools.export.motion import Floats, Motion
@@ -23,7 +24,7 @@ _NAMES: Final = {
 """A bone is named after the part of the body that it moves; the head's top has no bone."""
 
 _HEAD: Final = JOINT_NAMES.index("head")
-_STATURE: Final = 1.732 / 4.2
+_STATURE: Final = STATURE_BODY_UNITS / BODY_UNIT_BONE_LENGTH
 """Stature over the sum of all bones (docs/model_cards/lifter.md)."""
 _ENDS: Final = {
     "ankle": np.array((0.0, -0.039, 0.11)),

@@ -13,14 +13,13 @@ import typer
 from rich.console import Console
 
 from engines.errors import UserError
-from engines.networks.rig_lifter import RigLifter
+from engines.networks.rig_lifter import STATURE_BODY_UNITS, RigLifter
 from engines.shipping import ship_lifter
 from tools.training import parallel
 from tools.training.checkpoints import load_checkpoint
 from tools.training.feature_scenes import load_feature_scenes
 from tools.training.lifter_config import LifterPreset
 from tools.training.lifter_evaluation import LifterReport, evaluate, show
-from tools.training.lifter_export import stature_in_body_units
 from tools.training.lifter_task import LifterTask
 from tools.training.lifter_weights import load_lifter, load_pose_stream
 from tools.training.loop import Trainer
@@ -90,13 +89,13 @@ def lifter(
         if evaluate_weights is not None:
             _evaluate(settings, mocap, features, evaluate_weights, windows, report)
             return
-        if mocap is None:
-            raise UserError("mocap: no file given; give --mocap FILE or set DSVT_MOCAP")
         if export is not None:
             stream = settings.task.rendered.share > 0 and not pose_only
-            _export(settings, mocap, features, folder, export, stream=stream)
-        else:
-            _train(settings, mocap, features, start, folder)
+            _export(settings, features, folder, export, stream=stream)
+            return
+        if mocap is None:
+            raise UserError("mocap: no file given; give --mocap FILE or set DSVT_MOCAP")
+        _train(settings, mocap, features, start, folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
@@ -122,7 +121,6 @@ def _train(
 
 def _export(
     settings: LifterPreset,
-    mocap: Path,
     features: Path | None,
     folder: Path,
     target: Path,
@@ -149,7 +147,7 @@ def _export(
     written = ship_lifter(
         network,
         target,
-        stature_body_units=stature_in_body_units(load_mocap(mocap, "train")),
+        stature_body_units=STATURE_BODY_UNITS,
         training={
             "steps": step,
             "minutes": round(seconds / 60, 1),
