@@ -1,9 +1,7 @@
 """Which way is up: from how the person balances, and from how cameras are usually put up.
 
-Whoever stands or walks has their weight above their feet: averaged over time, the line from the
-ankles to the body's centre of mass is vertical to a few degrees, also for someone who bends or
-leans (Winter, "Human balance and posture control during standing and walking", 1995). In the
-first seconds the cameras help: each is tilted, but around a person their tilts cancel.
+Over time the body's centre of mass is above the feet (``engines.balance``). In the first seconds
+the cameras help: each is tilted, but around a person their tilts cancel.
 """
 
 from __future__ import annotations
@@ -11,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from engines.balance import balance_axis, upright_axis
+
 Floats = npt.NDArray[np.float64]
 
-_HEAD, _THORAX = 10, 8
+_THORAX = 8
 _HIPS, _KNEES, _ANKLES = (1, 4), (2, 5), (3, 6)
 _MEMORY_S = 30.0
 # Seconds of standing that one camera's own top counts for.
@@ -69,7 +69,7 @@ class LevelEstimator:
         keep = np.exp(-elapsed / _MEMORY_S)
         self._sum *= keep
         self._seconds *= keep
-        axis = _balance_axis(joints) if legs_seen else _unit(joints[_THORAX] - joints[0])
+        axis = balance_axis(joints) if legs_seen else _unit(joints[_THORAX] - joints[0])
         # Somebody who lies is straight as well: what is far from up so far counts little.
         agreement = float(np.clip(2 * (axis @ self.up) - 1, 0.0, 1.0))
         trust = _stance(joints) if legs_seen else _TRUNK_WEIGHT
@@ -95,7 +95,7 @@ class LevelEstimator:
 
     def set_level(self, joints: Floats) -> None:
         """The person stands upright now: take their axis as vertical from now on."""
-        self._fixed = _upright_axis(joints)
+        self._fixed = upright_axis(joints)
 
     def set_front(self, joints: Floats) -> None:
         """The person faces the front now: that becomes the world's −y, towards the viewer."""
@@ -131,18 +131,6 @@ class LevelEstimator:
             norm = np.linalg.norm(y)
         y = y / norm
         return np.stack([np.cross(y, up), y, up])
-
-
-def _upright_axis(joints: Floats) -> Floats:
-    """Of somebody who stands upright on purpose: from the ankles to the head."""
-    top = (joints[_HEAD] + joints[_THORAX]) / 2
-    return _unit(top - joints[list(_ANKLES)].mean(0))
-
-
-def _balance_axis(joints: Floats) -> Floats:
-    """From the ankles to about the centre of mass."""
-    centre = 0.6 * joints[0] + 0.3 * joints[_THORAX] + 0.1 * joints[_HEAD]
-    return _unit(centre - joints[list(_ANKLES)].mean(0))
 
 
 def _stance(joints: Floats) -> float:

@@ -1,6 +1,6 @@
 """The world's axes: z up as the body shows it, floor at the feet, origin and heading.
 
-Up is first the mean direction from ankles to head and thorax while the person is upright. Feet
+Up is first the mean direction from the feet to the centre of mass while the person is upright. Feet
 that stand still, here and there, then lie in a plane, whose normal refines it.
 """
 
@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from engines.balance import balance_axis, upright_axis
 from engines.rig.rotations import between
 from engines.rig.types import Bools, Floats, Rig
 
@@ -70,11 +71,10 @@ def find_floor(
     if seen is None:
         seen = np.ones(points.shape[:2], bool)
     legs = seen[:, _LEGS].all(1)
-    top = (points[:, 10] + points[:, 8]) / 2
-    bottom = points[:, _ANKLES].mean(1)
-    axis = top - bottom
-    length = np.linalg.norm(axis, axis=-1)
-    axis = axis / np.maximum(length, 1e-6)[:, None]
+    axis = balance_axis(points)
+    length = np.linalg.norm(
+        (points[:, 10] + points[:, 8]) / 2 - points[:, _ANKLES].mean(1), axis=-1
+    )
     weight = _straightness(points) * (length < 1.5 * stature) * legs
     guess = guess / np.linalg.norm(guess)
     if legs.mean() < _SELDOM:
@@ -226,10 +226,9 @@ def set_level(rig: Rig, joints: Floats) -> Rig:
         joints: (17, 3) of the person in its world.
 
     Returns:
-        The rig in axes with z along ankles to head, floor under the feet.
+        The rig in axes with z along feet to head, floor under the feet.
     """
-    feet = joints[_ANKLES].mean(0)
-    turn = between((joints[10] + joints[8]) / 2 - feet, np.array([0.0, 0.0, 1.0]))
+    turn = between(upright_axis(joints), np.array([0.0, 0.0, 1.0]))
     floor = min((turn @ joints[a])[2] for a in _ANKLES) - ANKLE_HEIGHT * rig.body_height_m
     moved = move_rig(rig, turn, np.array([0.0, 0.0, -floor]))
     return replace(moved, levelled=True)
