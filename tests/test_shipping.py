@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from engines.backends.select import EngineName, open_backend
 from engines.errors import UserError
@@ -25,6 +27,7 @@ from engines.networks.rig_lifter import RigLifter, RigLifterConfig
 from engines.shipping import ship_lifter, ship_network, weights_digest
 from marker_networks import DETECTOR_CFG
 from tools.bench.sample_networks import enliven
+from tools.train import app
 
 FRAMES, VIEWS = 3, 2
 CHANNELS = JOINT_CHANNELS + RIVAL_CHANNELS
@@ -112,6 +115,39 @@ def test_the_lifter_reads_the_context_of_its_own_pose_network(folder: Path) -> N
     assert not lifter.reads(CHANNELS, "0123456789abcdef")
     assert not lifter.reads(CHANNELS + 1, front_end.context_source)
     assert not lifter.reads(0, "")
+
+
+def test_it_adopts_another_pose_network(folder: Path, tmp_path: Path) -> None:
+    both = tmp_path / "weights"
+    shutil.copytree(folder, both)
+    trained_with = read_card(both / "lifter.onnx").context_of
+    pose = enliven(build("light_cpn", json.loads((both / "pose2d.json").read_text())["options"]))
+    ship_network(pose, both, "pose2d", name="trained further", training={})
+    digest = weights_digest(pose)
+    assert digest != trained_with
+    result = CliRunner().invoke(app, ["adopt", "--folder", str(both)])
+    assert result.exit_code == 0, result.output
+    assert digest in result.output and trained_with in result.output
+    assert read_card(both / "lifter.onnx").context_of == digest
+    assert json.loads((both / "lifter.json").read_text())["context_trained_with"] == trained_with
+    again = CliRunner().invoke(app, ["adopt", "--folder", str(both)])
+    assert again.exit_code == 0 and "already" in again.output
+    # Back to the one it was trained with: then there is nothing to tell apart.
+    for path in folder.glob("pose2d.*"):
+        shutil.copy(path, both)
+    assert CliRunner().invoke(app, ["adopt", "--folder", str(both)]).exit_code == 0
+    assert (both / "lifter.json").read_text() == (folder / "lifter.json").read_text()
+
+
+def test_who_has_no_stream_adopts_nobody(folder: Path, tmp_path: Path) -> None:
+    for path in folder.glob("pose2d.*"):
+        shutil.copy(path, tmp_path)
+    ship_lifter(_lifter(), tmp_path, stature_body_units=1.7, training={})
+    result = CliRunner().invoke(app, ["adopt", "--folder", str(tmp_path)])
+    assert result.exit_code == 2 and "has no image stream" in result.output
+    (tmp_path / "lifter.json").unlink()
+    result = CliRunner().invoke(app, ["adopt", "--folder", str(tmp_path)])
+    assert result.exit_code == 2 and "missing beside the weights" in result.output
 
 
 def test_masked_context_changes_nothing_and_context_does(folder: Path) -> None:

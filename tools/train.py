@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from tools.training.adopt_command import adopt
 from tools.training.feature_command import features
 from tools.training.lifter_command import lifter
 from tools.training.vision_command import detector, pose2d
@@ -20,6 +21,7 @@ app.command()(features)
 app.command()(lifter)
 app.command()(detector)
 app.command()(pose2d)
+app.command()(adopt)
 
 
 if __name__ == "__main__":
