@@ -61,6 +61,12 @@ class _Track:
         return median(self.periods) if self.periods else None
 
 
+def _may_still_join(track: _Track, latest_ns: int) -> bool:
+    """Whether a view's next picture is expected no later than at an instant."""
+    newest, period = track.newest_ns, track.period_ns
+    return newest is None or period is None or newest + period <= latest_ns
+
+
 class Aligner:
     """Collects the stamps of each view and emits sets.
 
@@ -141,6 +147,8 @@ class Aligner:
         A set is complete as soon as every view that sets the pace has given a picture since the
         last set, so nothing waits for pictures to come. Their common time is midway between the
         oldest and the newest of them: free-running cameras are at most half a period from it.
+        Half a period of slow cameras may be more than the allowed skew: then the oldest picture
+        is a set of its own, and is not kept waiting for others that cannot join it.
 
         Args:
             min_interval_ns: shortest time between two sets.
@@ -149,13 +157,22 @@ class Aligner:
         if not pacing:
             return None
         tracks = [self._tracks[v] for v in pacing]
-        if any(track.newest_ns == track.last_used_ns for track in tracks):
+        fresh = [n for t in tracks if (n := t.newest_ns) is not None and n != t.last_used_ns]
+        if not fresh:
             return None
-        newest = [n for track in tracks if (n := track.newest_ns) is not None]
-        time_ns = (min(newest) + max(newest)) // 2
+        reach = 2 * self._max_skew_ns
+        oldest, together = min(fresh), max(fresh) - min(fresh) <= reach
+        if len(fresh) < len(tracks):
+            used = [t for t in tracks if t.newest_ns == t.last_used_ns]
+            if any(_may_still_join(t, oldest + reach) for t in used):
+                return None
+            together = False
+        time_ns = (oldest + max(fresh)) // 2 if together else oldest
         if self._last_ns is not None:
             periods = [p for track in tracks if (p := track.period_ns) is not None]
             spacing = int(_SPACING * min(periods)) if periods else 0
+            if not together:
+                spacing = min(spacing, reach)
             if time_ns - self._last_ns < max(min_interval_ns, spacing, 1):
                 return None
         return self._emit(time_ns)

@@ -52,7 +52,7 @@ def _check(sets: list[AlignedSet]) -> None:
 rigs = st.lists(
     st.tuples(
         st.integers(0, 10_000),
-        st.sampled_from([10.0, 15.0, 25.0, 30.0, 60.0]),
+        st.sampled_from([3.0, 5.0, 7.5, 10.0, 15.0, 25.0, 30.0, 60.0]),
         st.floats(0, 15),
         st.floats(0, 0.6),
     ),
@@ -103,6 +103,31 @@ def test_free_running_cameras_give_full_sets_at_their_rate(
     assert len(sets) >= 0.9 * 120
     full = sum(all(stamp is not None for stamp in made.views) for made in sets)
     assert full >= 0.9 * len(sets)
+
+
+@pytest.mark.parametrize("fps", [2.0, 3.0, 5.0, 6.0, 7.5, 10.0])
+@pytest.mark.parametrize("apart", [0.0, 0.25, 0.5, 0.8])
+@pytest.mark.parametrize("jitter_ms", [0.0, 5.0])
+def test_two_slow_cameras_are_both_seen_however_their_clocks_stand(
+    fps: float, apart: float, jitter_ms: float
+) -> None:
+    """Pictures that are too far apart for one set are sets of their own."""
+    rng = random.Random(3)
+    period = 1000 / fps
+    cameras = [
+        [
+            Stamp(k, round((500 + (k + late) * period + rng.gauss(0, jitter_ms)) * MS))
+            for k in range(60)
+        ]
+        for late in (0.0, apart)
+    ]
+    sets = _play(Aligner(2, max_skew_ns=40 * MS, lost_after_ns=1000 * MS), cameras)
+    for view in range(2):
+        seen = sum(made.views[view] is not None for made in sets)
+        assert seen >= 50, (view, seen, len(sets))
+    together = sum(None not in made.views for made in sets)
+    gap_ms = min(apart, 1 - apart) * period
+    assert (together >= 50) if gap_ms < 60 else (together <= 30 or gap_ms < 100)
 
 
 def test_a_slow_camera_does_not_slow_the_others() -> None:
