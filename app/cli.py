@@ -14,7 +14,9 @@ from rich.console import Console
 
 from app.config import load_config
 from app.evaluation import CalibratedErrors, PoseErrors, Truth, pose_errors
+from app.given_files import changed_ns, existing_file, new_file, rig_target
 from app.messages import Pose
+from app.process_table import looks_for_cameras
 from app.report import make_report, print_report, write_report
 from app.run_spec import RunSpec, make_run_dir
 from app.status_view import StatusView
@@ -76,8 +78,7 @@ def demo(
 ) -> None:
     """Run the built-in four-camera clip through the whole live chain, then end."""
     spec = _camera_spec("demo", config or _DEMO_CONFIG, headless, record, rig, save_rig)
-    if spec.headless:
-        spec = spec.model_copy(update={"video": (video or Path("out/demo.mp4")).absolute()})
+    spec = _with_video(spec, video, Path("out/demo.mp4"))
     _run(spec, seconds, report)
 
 
@@ -94,9 +95,8 @@ def live(
 ) -> None:
     """Follow a person with the cameras of a configuration file (default: configs/live.yaml)."""
     spec = _camera_spec("live", config or _LIVE_CONFIG, headless, record, rig, save_rig)
-    if spec.headless and video is not None:
-        spec = spec.model_copy(update={"video": video.absolute()})
-    elif spec.headless and not headless:
+    spec = _with_video(spec, video, None)
+    if spec.headless and spec.video is None and not headless:
         Console(stderr=True).print("no display: running without a window (--video FILE keeps it)")
     _run(spec, seconds, report)
 
@@ -129,11 +129,10 @@ def replay(
         mode="replay",
         config=settings,
         headless=windowless,
-        video=(video or Path("out/replay.mp4")).absolute() if windowless else None,
         replay=file.absolute(),
         replay_speed=speed,
     )
-    _run(spec, seconds, report)
+    _run(_with_video(spec, video, Path("out/replay.mp4")), seconds, report)
 
 
 def has_display() -> bool:
@@ -161,37 +160,39 @@ def _camera_spec(
     save_rig: Path | None,
 ) -> RunSpec:
     """What the two commands that use cameras have in common."""
-    return RunSpec(
+    spec = RunSpec(
         mode=mode,
         config=load_config(config),
         headless=headless or not has_display(),
-        record=_new_file(record),
-        rig=_existing(rig),
-        save_rig=save_rig.absolute() if save_rig is not None else None,
+        record=new_file(record, "recordings"),
+        rig=existing_file(rig, "rig file"),
+        save_rig=rig_target(save_rig),
     )
+    if (rig or save_rig) is not None and not looks_for_cameras(spec):
+        option = "--rig" if rig is not None else "--save-rig"
+        raise UserError(
+            f"{option}: this configuration does not look for its cameras: it has a single one, or "
+            "calibration: {enabled: false}"
+        )
+    return spec
+
+
+def _with_video(spec: RunSpec, video: Path | None, default: Path | None) -> RunSpec:
+    """Where the off-screen picture goes; a file that was named is never replaced."""
+    if not spec.headless:
+        if video is not None:
+            raise UserError(f"--video {video}: is for runs without a window; add --headless")
+        return spec
+    path = new_file(video, "videos") or (default.absolute() if default is not None else None)
+    return spec.model_copy(update={"video": path})
 
 
 def _console() -> Console:
-    console = Console(highlight=False)
+    # Paths and names are shown as they are: brackets in them are no markup.
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_PLAIN_WIDTH)
+        console = Console(highlight=False, markup=False, width=_PLAIN_WIDTH)
     return console
-
-
-def _new_file(path: Path | None) -> Path | None:
-    if path is None:
-        return None
-    if path.exists():
-        raise UserError(f"{path}: exists already; recordings are never overwritten, name another")
-    return path.absolute()
-
-
-def _existing(path: Path | None) -> Path | None:
-    if path is None:
-        return None
-    if not path.exists():
-        raise UserError(f"{path}: no such rig file")
-    return path.absolute()
 
 
 class _PoseCollector:
@@ -241,6 +242,7 @@ def _run(spec: RunSpec, seconds: float | None, report_path: Path | None) -> None
     truth = _truth(spec)
     collector = _PoseCollector()
     run_dir = make_run_dir()
+    rig_before = changed_ns(spec.save_rig)
     keep = False
     try:
         with StatusView(console) as view:
@@ -254,7 +256,8 @@ def _run(spec: RunSpec, seconds: float | None, report_path: Path | None) -> None
             outcome = supervisor.run()
         errors = collector.errors(truth, outcome.epoch_ns) if truth is not None else None
         calibrated = collector.calibrated(truth, outcome.epoch_ns) if truth is not None else None
-        _close(console, spec, outcome, errors, calibrated, report_path)
+        rig_saved = changed_ns(spec.save_rig) != rig_before
+        _close(console, spec, outcome, errors, calibrated, report_path, rig_saved=rig_saved)
     except UserError:
         raise
     except Exception:
@@ -272,6 +275,8 @@ def _close(
     errors: PoseErrors | None,
     calibrated: CalibratedErrors | None,
     report_path: Path | None,
+    *,
+    rig_saved: bool,
 ) -> None:
     console.print(f"ended: {outcome.reason}")
     status = outcome.pipeline
@@ -288,6 +293,8 @@ def _close(
     if recorder is not None and recorder.path:
         size = recorder.bytes / 1e6
         console.print(f"recording: {recorder.path} ({recorder.messages} messages, {size:.1f} MB)")
+    if spec.save_rig is not None:
+        console.print(f"rig: {spec.save_rig}" if rig_saved else "rig: nothing was saved")
     if spec.video is not None and spec.video.exists():
         console.print(f"video: {spec.video}")
     if spec.record is not None and recorder is not None and recorder.detail:

@@ -129,7 +129,7 @@ class Pose(Message, tag="pose", frozen=True, kw_only=True):
         index: index of the set that it comes from.
         time_ns: the instant that it describes.
         published_ns: when it was sent.
-        latency_ms: from the newest picture of the set being taken to publication.
+        latency_ms: from ``time_ns``, the instant that is shown, to publication.
         valid: False where the lifter had too little to answer; joints are then empty.
         stage: what it was made with: ``lifter`` alone, or triangulation with a found ``rig``.
         joints: the 17 joints relative to the pelvis.

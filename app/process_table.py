@@ -15,7 +15,8 @@ class ProcessEntry:
         name: unique in the run; what follows the first dot is the process's key.
         module: what ``python -m`` starts.
         essential: the run ends when it gives up.
-        source: it feeds others and is stopped before them.
+        feeds: others show and keep what it says, and so it is stopped before them.
+        may_fail: the run goes on without it, whatever kept it from going on.
         nice: how far it stands back when the cores are short.
         one_thread: its numerical libraries may keep one core busy at most.
     """
@@ -23,25 +24,34 @@ class ProcessEntry:
     name: str
     module: str
     essential: bool = False
-    source: bool = False
+    feeds: bool = False
+    may_fail: bool = False
     nice: int = 0
     one_thread: bool = False
 
 
+def looks_for_cameras(spec: RunSpec) -> bool:
+    """Whether a live run finds where its cameras are."""
+    return spec.config.calibration.enabled and len(spec.config.cameras) > 1
+
+
 def process_table(spec: RunSpec) -> tuple[ProcessEntry, ...]:
     """The processes that a run needs, in the order in which they are started."""
-    viewer = ProcessEntry("viewer", "viz.viewer_process", nice=5)
+    viewer = ProcessEntry("viewer", "viz.viewer_process", nice=5, may_fail=True)
     if spec.mode == "replay":
-        replay = ProcessEntry("replay", "app.replay_process", essential=True, source=True)
+        replay = ProcessEntry("replay", "app.replay_process", essential=True, feeds=True)
         return (replay, viewer)
     cameras = tuple(
-        ProcessEntry(f"camera.{camera.id}", "capture.process", source=True)
+        ProcessEntry(f"camera.{camera.id}", "capture.process", feeds=True)
         for camera in spec.config.cameras
     )
-    wanted = spec.config.calibration.enabled and len(cameras) > 1
-    rig = (ProcessEntry("rig", "app.rig_process", nice=12, one_thread=True),) if wanted else ()
+    rig = (
+        (ProcessEntry("rig", "app.rig_process", nice=12, one_thread=True),)
+        if looks_for_cameras(spec)
+        else ()
+    )
     return (
-        ProcessEntry("pipeline", "app.pipeline_process", essential=True),
+        ProcessEntry("pipeline", "app.pipeline_process", essential=True, feeds=True),
         *cameras,
         *rig,
         viewer,

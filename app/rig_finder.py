@@ -159,10 +159,12 @@ class RigFinder:
     def save(self) -> None:
         """Keeps the rig, where the user asked for it.
 
+        While a camera is left out since it was moved, what was kept before stays.
+
         Raises:
             UserError: the file cannot be written.
         """
-        if self._save_to is not None and self._rig is not None:
+        if self._save_to is not None and self._rig is not None and not self._moved:
             save_rig(self._rig, self._save_to)
 
     def _learn_sizes(self, evidence: Evidence) -> None:
@@ -249,6 +251,7 @@ class RigFinder:
             self.save()
         except UserError as error:
             _LOG.error("%s", error)
+            self._notes = (*self._notes, str(error))
             self._save_to = None
 
     def _grant(self, wish: WorldWish) -> bool:

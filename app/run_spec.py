@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from app.config import AppConfig
+from engines.errors import UserError
 
 _FILE = "run.json"
 
@@ -42,8 +43,15 @@ class RunSpec(BaseModel):
     replay_speed: float = 1.0
 
     def save(self, run_dir: Path) -> None:
-        """Writes the file that ``load`` reads."""
-        (run_dir / _FILE).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        """Writes the file that ``load`` reads.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        try:
+            (run_dir / _FILE).write_text(self.model_dump_json(indent=1), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{run_dir}: cannot be written to: {error.strerror}") from error
 
     @staticmethod
     def load(run_dir: Path) -> RunSpec:
@@ -52,7 +60,17 @@ class RunSpec(BaseModel):
 
 
 def make_run_dir() -> Path:
-    """Makes a folder for one run's sockets and logs that only this user can enter."""
+    """Makes a folder for one run's sockets and logs that only this user can enter.
+
+    Raises:
+        UserError: there is no place for it.
+    """
     base = os.environ.get("XDG_RUNTIME_DIR")
     parent = base if base and os.access(base, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="dsvt-", dir=parent))
+    try:
+        return Path(tempfile.mkdtemp(prefix="dsvt-", dir=parent))
+    except OSError as error:
+        raise UserError(
+            f"no folder for the run's sockets can be made: {error}; set TMPDIR to a folder with "
+            "room that you may write to"
+        ) from error

@@ -91,7 +91,9 @@ class RunStatistics:
                 for name, values in stages.items()
             ),
             cameras=tuple(
-                self._camera(name, counters[view], _newest(self._skews[view], count), view)
+                self._camera(
+                    name, counters[view], _newest(self._skews[view], count), view, final=final
+                )
                 for view, name in enumerate(self._cameras)
             ),
             front_end=front_end,
@@ -101,12 +103,18 @@ class RunStatistics:
         )
 
     def _camera(
-        self, name: str, counters: ViewCounters, skews: list[float], view: int
+        self,
+        name: str,
+        counters: ViewCounters,
+        skews: list[float],
+        view: int,
+        *,
+        final: bool,
     ) -> CameraStat:
         status = counters.status
         return CameraStat(
             camera=name,
-            fps=counters.fps,
+            fps=counters.fps if final or status is None else status.fps,
             frames=counters.frames,
             dropped=counters.dropped + (status.source_drops if status is not None else 0),
             reconnects=status.reconnects if status is not None else 0,

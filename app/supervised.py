@@ -21,6 +21,8 @@ _STUCK_S = 20.0
 _SILENT_START_S = 60.0  # imports on a busy machine take their time
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MINUTE_NS = 60_000_000_000
+_LAST_BYTES = 65_536
+_LARGEST_LOG = 4_000_000  # run folders often lie in memory
 
 Outcome = Literal["running", "finished", "failed"]
 
@@ -75,7 +77,9 @@ class SupervisedProcess:
             text = (self._run_dir / f"{self.entry.name}.error").read_text(encoding="utf-8")
             return text.strip()
         with contextlib.suppress(OSError):
-            lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_BYTES))
+                lines = log.read().decode("utf-8", errors="replace").splitlines()
             last = next((line for line in reversed(lines) if line.strip()), "")
             if last:
                 return last
@@ -95,6 +99,7 @@ class SupervisedProcess:
         """Starts it if it should run and does not; notices that it ended or is stuck."""
         if self._outcome != "running":
             return
+        self._trim_log()
         if self._child is None:
             if now_ns() >= self._next_start_ns:
                 self._start()
@@ -135,6 +140,12 @@ class SupervisedProcess:
             heartbeat_age_ms=age,
             detail=self._beat.detail if self._beat is not None else "",
         )
+
+    def _trim_log(self) -> None:
+        """Begins a log anew that has grown large, as of a camera with damaged pictures."""
+        with contextlib.suppress(OSError):
+            if self.log_path.stat().st_size > _LARGEST_LOG:
+                os.truncate(self.log_path, 0)
 
     def _start(self) -> None:
         self.log_path.parent.mkdir(exist_ok=True)

@@ -21,8 +21,8 @@ from app.topics import Topic
 from engines.errors import UserError
 
 _TICK_S = 0.05
-# SIGHUP, where there is one: the terminal was closed.
-_ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+_OF_TERMINAL = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
+_ENDING = (signal.SIGINT, signal.SIGTERM, *_OF_TERMINAL)
 _STARTED = ("ready", "finished", "failed")
 _RUN_STATE_NS = 100_000_000
 _HEALTH_NS = 500_000_000
@@ -119,7 +119,11 @@ class Supervisor:
         Raises:
             UserError: something the user must put right kept it from running.
         """
-        previous = {number: signal.signal(number, self._interrupt) for number in _ENDING}
+        # Under nohup the end of the terminal is no end of the run.
+        heard = [
+            n for n in _ENDING if n not in _OF_TERMINAL or signal.getsignal(n) != signal.SIG_IGN
+        ]
+        previous = {number: signal.signal(number, self._interrupt) for number in heard}
         try:
             reason = self._loop()
             self._stop(hurried=self._interrupted)
@@ -242,6 +246,8 @@ class Supervisor:
         for row in self._rows:
             if row.outcome != "failed":
                 continue
+            if row.entry.may_fail and self._phase != "starting":
+                continue  # told at the end
             if row.exit_code == 2:
                 raise UserError(row.error)
             if row.entry.essential:
@@ -256,7 +262,7 @@ class Supervisor:
         self._phase = "stopping"
         self._say_state()
         limit = time.monotonic() + (_HURRIED_STOP_S if hurried else _CALM_STOP_S)
-        first = [r for r in self._rows if r.entry.source or r.entry.essential]
+        first = [r for r in self._rows if r.entry.feeds]
         rest = [r for r in self._rows if r not in first]
         self._end(first, min(limit, time.monotonic() + 0.7 * (limit - time.monotonic())))
         self._turn()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,7 +61,11 @@ def run_app(
 
 
 @contextmanager
-def running_app(folder: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+def running_app(
+    folder: Path, *arguments: str | Path, nohup: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """A run that is looked at while it lasts; ``nohup`` starts it as that command does."""
+    hangup = signal.SIG_IGN if nohup else signal.SIG_DFL  # however the tests were started
     process = subprocess.Popen(
         app_command(*arguments),
         cwd=folder,
@@ -68,6 +73,7 @@ def running_app(folder: Path, *arguments: str | Path) -> Iterator[subprocess.Pop
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup),
     )
     try:
         yield process

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import cv2
+import psutil
 import pytest
 
 from app.recording.recover import inspect
@@ -121,6 +122,55 @@ def test_killed_processes_come_back_and_ctrl_c_ends_everything_soon(short_tmp: P
         assert time.monotonic() - began < 8  # two seconds, on a machine that is not busy
         assert app.returncode == 0
     wait_for(lambda: family(short_tmp) == [], "end of every process", 5)
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(short_tmp: Path) -> None:
+    config = write_config(short_tmp, [synthetic()])
+    video, record = short_tmp / "v.mp4", short_tmp / "t.mcap"
+    with running_app(
+        short_tmp, "live", "--config", config, "--headless", "--video", video, "--record", record,
+        nohup=True,
+    ) as app:  # fmt: skip
+        wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        app.send_signal(signal.SIGHUP)
+        wait_for(lambda: video.exists() and video.stat().st_size > 20_000, "a video")
+        # A viewer that is started again leaves what the one before has drawn.
+        drawn = video.stat().st_size
+        victim = named(short_tmp, "viewer")
+        assert victim is not None
+        victim.kill()
+        second = video.with_stem("v-2")
+        wait_for(lambda: second.exists() and second.stat().st_size > 0, "its second video")
+        assert video.stat().st_size >= drawn
+        assert app.poll() is None
+        app.send_signal(signal.SIGINT)
+        assert app.wait(20) == 0
+    assert inspect(record).whole
+
+
+def test_a_video_that_cannot_go_on_ends_neither_run_nor_recording(short_tmp: Path) -> None:
+    config = write_config(short_tmp, [synthetic()])
+    record = short_tmp / "t.mcap"
+    with running_app(
+        short_tmp, "live", "--config", config, "--headless", "--record", record,
+        "--video", short_tmp / "v.mp4", "--seconds", "8",
+    ) as app:  # fmt: skip
+        wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        viewer = named(short_tmp, "viewer")
+        assert viewer is not None
+        # Soon the file may not grow any more, as on a full disk; its log is much smaller.
+        video = short_tmp / "v.mp4"
+        wait_for(lambda: video.exists() and video.stat().st_size > 10_000, "a video")
+        most = video.stat().st_size + 10_000
+        viewer.rlimit(psutil.RLIMIT_FSIZE, (most, most))
+        code = app.wait(60)
+        assert app.stdout is not None
+        said = app.stdout.read()
+        assert code == 2, said
+        assert "v.mp4: the video cannot be" in said
+        assert "Traceback" not in said
+        assert "8 s are over" in said
+    assert inspect(record).whole
 
 
 def test_when_the_supervisor_is_killed_its_processes_end_too(short_tmp: Path) -> None:

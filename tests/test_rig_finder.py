@@ -12,7 +12,7 @@ from app.config import AppConfig, CalibrationConfig, CameraConfig, FrontEndConfi
 from app.messages import Evidence, RigUpdate, ViewEvidence
 from app.rig_finder import RigFinder
 from engines.errors import UserError
-from engines.rig.exchange import save_rig
+from engines.rig.exchange import load_rig, save_rig
 from engines.rig.rig_file import rig_from_json
 from engines.rig.rotations import angle_deg, exponential
 from engines.rig.types import Observation, Rig
@@ -24,7 +24,13 @@ START_NS = 10_000_000_000
 class Run:
     """A finder fed with a scene, ten sets a second, on the scene's own clock."""
 
-    def __init__(self, scene: Scene, calibration: CalibrationConfig, rig: Path | None) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        calibration: CalibrationConfig,
+        rig: Path | None,
+        save_to: Path | None = None,
+    ) -> None:
         self.now_ns = START_NS
         self.sizes = scene.sizes
         self.config = AppConfig(
@@ -36,7 +42,7 @@ class Run:
             body_height_m=STATURE_M,
             front_end=FrontEndConfig(kind="yolo_cpn"),
         )
-        self.finder = RigFinder(self.config, rig, None, lambda: self.now_ns)
+        self.finder = RigFinder(self.config, rig, save_to, lambda: self.now_ns)
         self.said: list[RigUpdate] = []
 
     def feed(self, observations: list[Observation], step: int = 3) -> None:
@@ -76,10 +82,13 @@ def evidence_of(observation: Observation, sizes: list[tuple[int, int]], time_ns:
 
 
 def start(
-    scene: Scene, rig: Path | None = None, calibration: CalibrationConfig | None = None
+    scene: Scene,
+    rig: Path | None = None,
+    calibration: CalibrationConfig | None = None,
+    save_to: Path | None = None,
 ) -> Run:
     """A run of a scene that has not begun yet."""
-    return Run(scene, calibration or CalibrationConfig(every_s=3), rig)
+    return Run(scene, calibration or CalibrationConfig(every_s=3), rig, save_to)
 
 
 def bumped(scene: Scene, view: int, from_s: float, turn_deg: float = 6.0) -> Scene:
@@ -192,10 +201,19 @@ def test_a_camera_that_is_not_where_the_file_says_is_left_out_and_found(tmp_path
     assert turn_between(run.rig, scene, 0, 2) < 1.5
 
 
-def test_a_bumped_camera_is_noticed_left_out_and_found_again() -> None:
+def test_a_bumped_camera_is_noticed_left_out_and_found_again(tmp_path: Path) -> None:
     scene = bumped(scene_of(24), 1, 10.0)
-    run = start(scene)
-    run.feed(scene.observations())
+    kept = tmp_path / "kept.json"
+    run = start(scene, save_to=kept)
+    observations = scene.observations()
+    until = next(n for n, one in enumerate(observations) if one.time_s > 13.0)
+    run.feed(observations[:until])
+    assert run.rig.known == (0, 2, 3)
+    # Who stops now has packed up, perhaps: the good rig stays in the file.
+    run.finder.save()
+    assert load_rig(kept)[0].known == (0, 1, 2, 3)
+    run.feed(observations[until:])
+    assert load_rig(kept)[0].known == (0, 1, 2, 3)
     alarm = next(u for u in run.said if u.moved)
     assert 10.0 < (alarm.at_ns - START_NS) * 1e-9 < 13.0
     assert alarm.moved == ("cam1",) and "left out until it is found again" in alarm.reason
@@ -203,6 +221,16 @@ def test_a_bumped_camera_is_noticed_left_out_and_found_again() -> None:
     assert run.rig.known == (0, 1, 2, 3) and run.finder.update.moved == ()
     assert turn_between(run.rig, scene, 0, 1) < 1.5
     assert {u.moved for u in run.said} == {(), ("cam1",)}
+
+
+def test_a_rig_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    scene = scene_of(14)
+    run = start(scene, save_to=tmp_path / "file" / "rig.json")
+    run.feed(scene.observations())
+    assert run.rig.known == (0, 1, 2, 3)
+    assert any("cannot be written" in line for line in run.finder.update.warnings)
+    run.finder.save()  # it is not tried again
 
 
 def test_front_and_level_hold_from_the_first_rig_on() -> None:

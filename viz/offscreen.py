@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.clock import now_ns
 from app.process import ProcessContext
+from viz.free_path import free_path
 from viz.picture import Picture
 from viz.video_writer import VideoWriter
 from viz.viewer_state import STALE_NS, Inbox
@@ -28,6 +29,10 @@ def run_offscreen(context: ProcessContext) -> None:
     cameras = tuple(camera.id for camera in config.cameras)
     picture = Picture(size, cameras, preview_width=config.viewer.preview_width, interactive=False)
     inbox = Inbox(context.run_dir, cameras)
+    started = context.run_dir / "video.started"
+    if started.exists():  # by a viewer before this one: what it drew stays
+        path = free_path(path)
+    started.touch()
     writer = VideoWriter(path, *size, config.viewer.video_fps)
     context.ready(f"off screen into {path}")
     try:

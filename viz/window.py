@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import cv2
@@ -17,6 +16,7 @@ from app.process import ProcessContext
 from app.run_messages import Command
 from app.topics import Topic
 from engines.errors import UserError
+from viz.free_path import free_path
 from viz.orbit_camera import OrbitCamera
 from viz.picture import Picture
 from viz.scene import load_open3d
@@ -223,8 +223,9 @@ class WindowViewer:
 
     def _save_picture(self, image: Image) -> None:
         self._save = False
-        path = free_path(self._folder / time.strftime("viewer-%Y%m%d-%H%M%S.png"))
+        path = self._folder / time.strftime("viewer-%Y%m%d-%H%M%S.png")
         try:
+            path = free_path(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             done, data = cv2.imencode(".png", image)
             if done:
@@ -233,15 +234,6 @@ class WindowViewer:
             self._say(f"{path}: not saved: {error.strerror}")
             return
         self._say(f"saved {path}")
-
-
-def free_path(path: Path) -> Path:
-    """``path``, or with -2, -3 … before the suffix where it exists."""
-    number, free = 2, path
-    while free.exists():
-        free = path.with_stem(f"{path.stem}-{number}")
-        number += 1
-    return free
 
 
 def connect_mouse(visualizer: Any, camera: Any, height: int) -> None:

@@ -33,6 +33,8 @@ def load_config(path: Path) -> schema.AppConfig:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"{path}{_mark(error)}: not valid YAML: {_problem(error)}") from error
+    except ValueError as error:  # e.g. of something that looks like a date and is none
+        raise UserError(f"{path}: not valid YAML: {error}; put such a value in quotes") from error
     except RecursionError as error:
         raise UserError(f"{path}: nested too deeply to be a configuration") from error
     if not isinstance(data, dict):
