@@ -186,6 +186,7 @@ class Aligner:
             time_ns = self._next_time()
             if time_ns is None:
                 return None
+            self._forget_before(time_ns)
             for track in self._tracks:
                 newest = track.newest_ns
                 if not track.closed and (newest is None or newest < time_ns):
@@ -247,17 +248,19 @@ class Aligner:
         for track, stamp in zip(self._tracks, views, strict=True):
             if stamp is not None:
                 track.last_used_ns = stamp.time_ns
-            # What lies before the common time by more than the skew can never be used again.
-            while track.stamps and (
-                track.stamps[0].time_ns < time_ns - self._max_skew_ns and len(track.stamps) > 1
-            ):
-                track.stamps.popleft()
+        self._forget_before(time_ns)
         self._last_ns = time_ns
         if all(stamp is None for stamp in views):
             return None
         aligned = AlignedSet(self._index, time_ns, views)
         self._index += 1
         return aligned
+
+    def _forget_before(self, time_ns: int) -> None:
+        """What lies before a set's time by more than the skew can never be used any more."""
+        for track in self._tracks:
+            while len(track.stamps) > 1 and track.stamps[0].time_ns < time_ns - self._max_skew_ns:
+                track.stamps.popleft()
 
     def _nearest(self, track: _Track, time_ns: int) -> Stamp | None:
         best: Stamp | None = None

@@ -58,6 +58,12 @@ class ViewCounters:
     first_ns: int | None = None
     last_ns: int | None = None
     status: CameraStatus | None = None
+    given_up: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Nothing will come any more."""
+        return self.given_up or (self.status is not None and self.status.state == "ended")
 
     @property
     def fps(self) -> float:
@@ -124,6 +130,8 @@ class FrameReceiver:
                     made = self._take(aligned)
                     self._condition.notify_all()
                     return made
+                # Where one file begins later than others, their first pictures belong to no set.
+                self._free_old()
                 left = (deadline - now_ns()) * 1e-9
                 if left <= 0 or self._stop.is_set():
                     return None
@@ -133,8 +141,16 @@ class FrameReceiver:
     def exhausted(self) -> bool:
         """All cameras have ended and every set was taken."""
         with self._condition:
-            ended = all(c.status is not None and c.status.state == "ended" for c in self.counters)
+            ended = all(counters.ended for counters in self.counters)
             return ended and (not self._lossless or self._aligner.exhausted)
+
+    def give_up(self, camera: str) -> None:
+        """Waits no longer for a camera whose process has failed again and again."""
+        view = self._cameras.index(camera)
+        with self._condition:
+            self.counters[view].given_up = True
+            self._aligner.close(view)
+            self._condition.notify_all()
 
     def close(self) -> None:
         """Stops the thread."""
@@ -261,11 +277,3 @@ class FrameReceiver:
         self.counters[view].status = status
         if status.state == "ended" and not self._lossless:
             self._aligner.close(view)
-
-
-def _has_ended(counters: ViewCounters) -> bool:
-    """Whether a source is over and all that it sent has arrived (or nothing more comes)."""
-    status = counters.status
-    if status is None or status.state != "ended":
-        return False
-    return counters.frames >= status.frames or now_ns() - status.at_ns > 2_000_000_000

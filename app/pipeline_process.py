@@ -14,7 +14,7 @@ from app.network_loading import load_networks
 from app.pose_messages import evidence_message, joints2d_message, pose_message, previews_message
 from app.pose_pipeline import PosePipeline
 from app.process import ProcessContext, run_process
-from app.run_messages import Command, PipelineStatus
+from app.run_messages import Command, Health, PipelineStatus
 from app.run_statistics import RunStatistics
 from app.topics import Topic
 from engines.front_ends.base import FrontEnd
@@ -73,6 +73,7 @@ def main(context: ProcessContext) -> None:
     outputs = _Outputs(context)
     commands = Subscriber[Command](context.run_dir, Topic.COMMANDS, ("viewer",))
     rigs = Subscriber[RigUpdate](context.run_dir, Topic.RIG)
+    healths = Subscriber[Health](context.run_dir, Topic.HEALTH)
     receiver = FrameReceiver(context.run_dir, names, config.synchronizer, lossless=config.lossless)
     context.ready(
         f"front end {front_end.description}; lifter {lifter.description}"
@@ -97,6 +98,7 @@ def main(context: ProcessContext) -> None:
         for received in commands.drain():
             _obey(pipeline, received.message)
         _take_rig(pipeline, rigs)
+        _give_up_failed(receiver, names, healths)
         if frames is not None:
             taken_ns = now_ns()
             show = taken_ns >= next_preview
@@ -113,6 +115,7 @@ def main(context: ProcessContext) -> None:
     outputs.close()
     commands.close()
     rigs.close()
+    healths.close()
     receiver.close()
     front_end.close()
 
@@ -145,6 +148,15 @@ def _process(
         message, payload = previews_message(frames, joints2d, config.viewer.preview_width)
         outputs.previews.send(message, payload)
         statistics.add_stage("previews", (time.perf_counter() - began) * 1000)
+
+
+def _give_up_failed(receiver: FrameReceiver, names: list[str], healths: Subscriber[Health]) -> None:
+    """Cameras that the supervisor starts no more are not waited for at the end of a run."""
+    for received in healths.drain():
+        failed = {row.process for row in received.message.processes if row.state == "failed"}
+        for name in names:
+            if f"camera.{name}" in failed:
+                receiver.give_up(name)
 
 
 def _take_rig(pipeline: PosePipeline, rigs: Subscriber[RigUpdate]) -> None:
