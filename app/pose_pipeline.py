@@ -85,6 +85,7 @@ class PosePipeline:
         self._aspects = np.full(views, 0.75)
         self._fused: FusedPose | None = None
         self._fused_ns = 0
+        self._legs_seen = True
         self._stages: list[StageTime] = []
 
     def process(self, frames: FrameSet) -> PipelineResult:
@@ -135,7 +136,7 @@ class PosePipeline:
     def set_level(self) -> None:
         """The person stands upright now."""
         if self._fused is not None:
-            self._level.set_level(self._fused.joints)
+            self._level.set_level(self._fused.joints, self._legs_seen)
 
     def set_front(self) -> None:
         """The person faces the front now."""
@@ -235,8 +236,8 @@ class PosePipeline:
         recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
         # A guess now and then is no sighting.
         seldom = (recent[..., 2] > 0).mean((0, 1)) < _SELDOM
-        legs_seen = not seldom[_LEGS].any()
-        self._level.update(time_ns, fused.joints, fused.rotations, legs_seen)
+        self._legs_seen = not seldom[_LEGS].any()
+        self._level.update(time_ns, fused.joints, fused.rotations, self._legs_seen)
         turn = self._rig.to_world(fused.reference, fused.rotations)
         if turn is None:
             turn = self._level.rotation()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from engines.rig.fusion import pose_with_rig
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Floats, Observation, Rig
 from engines.rig.world import set_front, set_level
+
+_LEGS: Final = (2, 3, 5, 6)
+"""Knees and ankles."""
 
 WorldAction = Literal["level", "front"]
 """The person stands upright, or faces the front at the origin."""
@@ -44,5 +47,6 @@ class WorldWish:
         pose = pose_with_rig(cameras_of(rig), seen.keypoints, aspects, error_m, lifted, sigma)
         if pose is None:
             return None
-        turned = set_level if self.action == "level" else set_front
-        return turned(rig, pose.joints)
+        if self.action == "front":
+            return set_front(rig, pose.joints)
+        return set_level(rig, pose.joints, bool((pose.views[list(_LEGS)] > 0).all()))

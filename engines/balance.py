@@ -64,5 +64,15 @@ def upright_axis(joints: Floats) -> Floats:
     return _unit(top - support(joints))
 
 
+def trunk_axis(joints: Floats) -> Floats:
+    """(..., 3) unit vectors from the pelvis to thorax and head, where legs are not seen.
+
+    Args:
+        joints: (..., 17, 3) any axes, any unit.
+    """
+    top = (joints[..., _J["head"], :] + joints[..., _J["thorax"], :]) / 2
+    return _unit(top - joints[..., _J["pelvis"], :])
+
+
 def _unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9))

@@ -9,18 +9,17 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from engines.balance import balance_axis, upright_axis
+from engines.balance import balance_axis, trunk_axis, upright_axis
 
 Floats = npt.NDArray[np.float64]
 
-_THORAX = 8
 _HIPS, _KNEES, _ANKLES = (1, 4), (2, 5), (3, 6)
 _MEMORY_S = 30.0
 # Seconds of standing that one camera's own top counts for. Tops of four webcams around a person are
 # off by 8° in the mean of them; with this share up is off least after one to four seconds.
 _CAMERA_S = 0.12
 _STRAIGHT = (0.85, 0.95)
-# The trunk is asked where legs are not seen; it leans, so it counts no more than the cameras.
+# The trunk is asked where legs are not seen; it leans, so it never counts more than the cameras.
 _TRUNK_WEIGHT = 0.024
 
 
@@ -30,6 +29,7 @@ class LevelEstimator:
     def __init__(self) -> None:
         """Starts from a level camera."""
         self._sum = np.zeros(3)
+        self._trunk = np.zeros(3)
         self._cameras = np.array([0.0, -_CAMERA_S, 0.0])
         self._seconds = 0.0
         self._last_ns: int | None = None
@@ -46,7 +46,9 @@ class LevelEstimator:
         """(3,) unit vector that points up, in the reference camera's axes."""
         if self._fixed is not None:
             return self._fixed
-        direction = self._sum + self._cameras
+        cameras = float(np.linalg.norm(self._cameras))
+        trunk = self._trunk * min(1.0, cameras / max(float(np.linalg.norm(self._trunk)), 1e-9))
+        direction = self._sum + self._cameras + trunk
         return np.asarray(direction / np.linalg.norm(direction))
 
     def update(
@@ -67,17 +69,18 @@ class LevelEstimator:
         self._last_ns = time_ns
         tops = -rotations[:, :, 1]
         self._cameras = _CAMERA_S * tops[~np.isnan(tops[:, 0])].sum(0)
-        keep = np.exp(-elapsed / _MEMORY_S)
-        self._sum *= keep
-        self._seconds *= keep
-        axis = balance_axis(joints) if legs_seen else _unit(joints[_THORAX] - joints[0])
+        axis = balance_axis(joints) if legs_seen else trunk_axis(joints)
         # Somebody who lies is straight as well: what is far from up so far counts little.
         agreement = float(np.clip(2 * (axis @ self.up) - 1, 0.0, 1.0))
-        trust = _stance(joints) if legs_seen else _TRUNK_WEIGHT
-        weight = elapsed * trust * agreement
-        self._sum += weight * axis
-        if legs_seen:
-            self._seconds += weight
+        if not legs_seen:
+            self._trunk *= np.exp(-elapsed / _MEMORY_S)
+            self._trunk += elapsed * _TRUNK_WEIGHT * agreement * axis
+            return
+        # Who sits down tells nothing, and takes nothing away of what they told while they stood.
+        weight = elapsed * _stance(joints) * agreement
+        keep = np.exp(-weight / _MEMORY_S)
+        self._sum = self._sum * keep + weight * axis
+        self._seconds = self._seconds * keep + weight
 
     def turn(self, rotation: Floats) -> None:
         """The reference camera is another from now on.
@@ -87,6 +90,7 @@ class LevelEstimator:
         """
         base = self._camera_heading()
         self._sum = rotation @ self._sum
+        self._trunk = rotation @ self._trunk
         self._cameras = rotation @ self._cameras
         if self._fixed is not None:
             self._fixed = rotation @ self._fixed
@@ -94,9 +98,14 @@ class LevelEstimator:
             ahead = np.array([np.sin(self._front), -np.cos(self._front), 0.0])
             self._front = _bearing(self._camera_heading() @ rotation @ base.T @ ahead)
 
-    def set_level(self, joints: Floats) -> None:
-        """The person stands upright now: take their axis as vertical from now on."""
-        self._fixed = upright_axis(joints)
+    def set_level(self, joints: Floats, legs_seen: bool = True) -> None:
+        """The person is upright now: take their axis as vertical from now on.
+
+        Args:
+            joints: (17, 3) in the reference camera's axes, any unit.
+            legs_seen: whether its legs are more than a guess; else the trunk tells.
+        """
+        self._fixed = upright_axis(joints) if legs_seen else trunk_axis(joints)
 
     def set_front(self, joints: Floats) -> None:
         """The person faces the front now: that becomes the world's −y, towards the viewer."""
@@ -149,7 +158,3 @@ def _stance(joints: Floats) -> float:
 def _bearing(direction: Floats) -> float:
     """Angle of a (3,) direction about z, from −y towards x."""
     return float(np.arctan2(direction[0], -direction[1]))
-
-
-def _unit(vector: Floats) -> Floats:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-9))

@@ -68,14 +68,14 @@ class ViewFusion:
         self._views = views
         self._correlations = np.zeros((views, views, 3, 3))
         self._weights = np.zeros((views, views))
-        self._last_ns: int | None = None
+        self._seen_ns: dict[tuple[int, int], int] = {}
         self._reference: int | None = None
 
     def reset(self) -> None:
         """Forgets the rotations (the cameras were moved)."""
         self._correlations[:] = 0
         self._weights[:] = 0
-        self._last_ns = None
+        self._seen_ns.clear()
         self._reference = None
 
     def update(
@@ -124,16 +124,18 @@ class ViewFusion:
     def _remember(
         self, time_ns: int, points: Floats, weight: Floats, present: npt.NDArray[np.bool_]
     ) -> None:
-        if self._last_ns is not None:
-            elapsed = max(0.0, (time_ns - self._last_ns) * 1e-9)
-            keep = np.exp(-elapsed / _MEMORY_S)
-            self._correlations *= keep
-            self._weights *= keep
-        self._last_ns = time_ns
         for i in range(self._views):
             for j in range(i + 1, self._views):
                 if not (present[i] and present[j]):
                     continue
+                # What is known of a pair stays while nobody is seen by both: it is forgotten as
+                # something newer comes, and after a long time not all at once.
+                elapsed = (time_ns - self._seen_ns.get((i, j), time_ns)) * 1e-9
+                keep = np.exp(-min(max(elapsed, 0.0) / _MEMORY_S, 1.0))
+                self._seen_ns[i, j] = time_ns
+                for known in (self._correlations, self._weights):
+                    known[i, j] *= keep
+                    known[j, i] *= keep
                 w = 2 / (1 / weight[i] + 1 / weight[j])
                 block = np.einsum("k,ka,kb->ab", w, points[i], points[j])
                 self._correlations[i, j] += block

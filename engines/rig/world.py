@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from engines.balance import balance_axis, upright_axis
+from engines.balance import balance_axis, trunk_axis, upright_axis
 from engines.rig.rotations import between
 from engines.rig.types import Bools, Floats, Rig
 
@@ -218,17 +218,23 @@ def move_rig(rig: Rig, rotation: Floats, translation: Floats, scale: float = 1.0
     )
 
 
-def set_level(rig: Rig, joints: Floats) -> Rig:
-    """Takes the axis of a person who stands upright now for vertical; the feet stay in place.
+def set_level(rig: Rig, joints: Floats, legs_seen: bool = True) -> Rig:
+    """Takes the axis of a person who is upright now for vertical; the feet stay in place.
 
     Args:
         rig: the rig.
         joints: (17, 3) of the person in its world.
+        legs_seen: whether its legs are more than a guess; else the trunk tells, and the pelvis
+            stays in place.
 
     Returns:
         The rig in axes with z along feet to head, floor under the feet.
     """
-    turn = between(upright_axis(joints), np.array([0.0, 0.0, 1.0]))
+    up = np.array([0.0, 0.0, 1.0])
+    if not legs_seen:
+        turn = between(trunk_axis(joints), up)
+        return replace(move_rig(rig, turn, joints[0] - turn @ joints[0]), levelled=True)
+    turn = between(upright_axis(joints), up)
     floor = min((turn @ joints[a])[2] for a in _ANKLES) - ANKLE_HEIGHT * rig.body_height_m
     moved = move_rig(rig, turn, np.array([0.0, 0.0, -floor]))
     return replace(moved, levelled=True)
