@@ -166,6 +166,22 @@ def test_somebody_who_stands_still_gives_no_rig() -> None:
     assert "stands still" in result.reason
 
 
+def test_without_the_camera_that_links_them_two_others_are_no_rig() -> None:
+    """The first and the last never see the person together, and the one between them rubbish."""
+    scene = make_scene(SceneOptions(seed=6, seconds=12))
+    rng = np.random.default_rng(0)
+    keypoints = scene.keypoints.copy()
+    keypoints[:, 3] = 0
+    half = len(keypoints) // 2
+    keypoints[:half, 2] = 0
+    keypoints[half:, 0] = 0
+    seen = keypoints[:, 1, :, 2] > 0
+    keypoints[:, 1, :, :2] = np.where(seen[..., None], rng.uniform(-0.9, 0.9, (17, 2)), 0)
+    result = _run(replace(scene, keypoints=keypoints))
+    assert result.rig is None or len(result.rig.known) >= 2
+    assert result.reason or result.rig is not None
+
+
 def test_nobody_in_view() -> None:
     scene = make_scene(SceneOptions(seed=6, seconds=3))
     empty = replace(scene, keypoints=np.zeros_like(scene.keypoints))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def test_there_and_back(kind: RigFormat, tmp_path: Path) -> None:
     assert notes == (("lengths are taken as millimetres",) if kind == "freemocap" else ())
     for a, b in zip(rig.cameras, back.cameras, strict=True):
         _same(a, b, 1e-9)
+
+
+@pytest.mark.parametrize("kind", ["anipose", "pose2sim", "freemocap", "caliscope"])
+@pytest.mark.parametrize("levelled", [True, False])
+def test_whose_toml_it_is_is_told_from_inside(
+    kind: RigFormat, levelled: bool, tmp_path: Path
+) -> None:
+    """Only some programs' worlds have z up: the others' must not be taken for level."""
+    path = tmp_path / "calibration.toml"
+    save_rig(replace(_rig(), levelled=levelled), path, kind)
+    guessed, told = load_rig(path)[0], load_rig(path, kind)[0]
+    assert guessed.levelled == told.levelled
+    assert told.levelled == (kind == "pose2sim" or (kind == "freemocap" and levelled))
+    assert [c.id for c in guessed.cameras if c] == [c.id for c in told.cameras if c]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -315,6 +330,9 @@ def _broken(changes: dict[str, object], camera: dict[str, object] | None = None)
         (_broken({}, {"rotation": [[1, 0, 0], [0, 1, 0], [0, 0, 2]]}), "not a rotation"),
         (_broken({}, {"focal": 0}), "focal"),
         (_broken({}, {"width": 10**9}), "width"),
+        (_broken({}, {"focal": 1e-200}), "focal"),
+        (_broken({}, {"noise": 1e-300}), "noise"),
+        (_broken({}, {"principal": [1e300, 0]}), "principal"),
         (_broken({}, {"covariance": [[1]]}), "covariance"),
         (_broken({}, {"position": [1e9, 0, 0]}), "impossible"),
         (_broken({}, {"id": "cam1"}), "same id"),
@@ -326,6 +344,26 @@ def _broken(changes: dict[str, object], camera: dict[str, object] | None = None)
 def test_own_file_is_checked_strictly(data: bytes, message: str) -> None:
     with pytest.raises(UserError, match=message):
         rig_from_json(data, "rig.json")
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-5", "0"])
+def test_pictures_of_no_possible_size_are_refused(value: str, tmp_path: Path) -> None:
+    intri, _ = save_rig(_rig(), tmp_path / "em", "easymocap")
+    name = next(c.id for c in _rig().cameras if c is not None)
+    intri.write_text(intri.read_text() + f"H_{name}: {value}\nW_{name}: 640\n")
+    with pytest.raises(UserError, match="picture size"):
+        load_rig(tmp_path / "em")
+
+
+@pytest.mark.parametrize("centre", [0.0, -320.0])
+def test_where_no_size_is_given_the_centre_must_make_one(centre: float, tmp_path: Path) -> None:
+    path = tmp_path / "calibration.toml"
+    save_rig(_rig(), path, "anipose")
+    text = re.sub(r"^size = \[.*?\]\n", "", path.read_text(), flags=re.S | re.M)
+    first_row = r"(matrix = \[\s*\[\s*[\d.]+,\s*[\d.]+,\s*)[\d.]+"
+    path.write_text(re.sub(first_row, rf"\g<1>{centre}", text))
+    with pytest.raises(UserError, match="picture size"):
+        load_rig(path)
 
 
 def test_missing_and_unwritable_files(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from engines.front_ends.yolo_cpn.front_end import open_yolo_cpn
 from engines.front_ends.yolo_cpn.rivals import RIVAL_CHANNELS
 from engines.lifter import ContextWindow, Lifter, read_card
 from engines.model_files import check_shipped
-from engines.networks.catalog import build, darknet_detector, load_network
+from engines.networks.catalog import build, darknet_detector, load_network, save_network
 from engines.networks.darknet import Darknet
 from engines.networks.darknet_cfg import parse_cfg
 from engines.networks.joint_context import JOINT_CHANNELS
@@ -137,6 +137,17 @@ def test_it_adopts_another_pose_network(folder: Path, tmp_path: Path) -> None:
         shutil.copy(path, both)
     assert CliRunner().invoke(app, ["adopt", "--folder", str(both)]).exit_code == 0
     assert (both / "lifter.json").read_text() == (folder / "lifter.json").read_text()
+
+
+def test_torch_takes_no_other_weights_than_those_described(folder: Path, tmp_path: Path) -> None:
+    for path in folder.glob("lifter.*"):
+        shutil.copy(path, tmp_path)
+    tensors = load_file(tmp_path / "lifter.safetensors")
+    network = load_network(tmp_path / "lifter.safetensors")
+    network.inner.load_state_dict({k: v * 0 for k, v in tensors.items()}, strict=False)
+    save_network(network, tmp_path / "lifter.safetensors")
+    with pytest.raises(UserError, match="not the weights that"):
+        open_backend(tmp_path / "lifter.onnx", "torch", 1)
 
 
 def test_who_has_no_stream_adopts_nobody(folder: Path, tmp_path: Path) -> None:

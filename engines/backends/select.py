@@ -10,7 +10,7 @@ from engines.backends.base import DescribedBackend
 from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
 from engines.errors import UserError
-from engines.model_files import Precision, export_of
+from engines.model_files import Precision, check_shipped, export_of
 
 EngineName = Literal["auto", "onnxruntime", "torch", "tensorrt"]
 
@@ -96,8 +96,18 @@ def _open_torch(path: Path, threads: int | None, half: bool = False) -> Describe
         )
     from engines.backends.torch_backend import TorchBackend
 
+    if _describes_torch_file(network.with_suffix(".json")):
+        check_shipped(network)
     device = "cuda:0" if find_gpu() is not None and torch_cuda_version() is not None else "cpu"
     return TorchBackend.from_file(network, threads, device, half and device != "cpu")
+
+
+def _describes_torch_file(card: Path) -> bool:
+    """Whether a description beside a network says what its torch file must be."""
+    try:
+        return "sha256_safetensors" in card.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -82,7 +82,8 @@ def build(module: str, options: Options) -> EngineNetwork:
         raise UserError(f"unknown kind of network '{module}' (known: {', '.join(_BUILDERS)})")
     try:
         network = _BUILDERS[module](options)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        # Options come from files of others: what a network makes of nonsense is not our affair.
         raise UserError(
             f"network '{module}' cannot be built from {dict(options)}: {error}"
         ) from error
@@ -183,6 +184,8 @@ def fill(network: EngineNetwork, tensors: Mapping[str, torch.Tensor], path: Path
                 f"{path}: '{name}' has shape {tuple(tensors[name].shape)}, "
                 f"expected {tuple(own[name].shape)}"
             )
+        if tensors[name].dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            raise UserError(f"{path}: '{name}' holds {tensors[name].dtype}, not plain numbers")
         if not bool(torch.isfinite(tensors[name]).all()):
             raise UserError(f"{path}: '{name}' has values that are not finite")
     network.inner.load_state_dict({name: tensors[name] for name in wanted}, strict=False)

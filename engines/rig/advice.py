@@ -28,8 +28,8 @@ class Findings:
         quality: of what was found; None where it must not be used.
         motion_m: how far joints moved (robust standard deviation, mean over the joints).
         spread_m: how far the person's places lie apart (standard deviation).
-        angles_deg: (n, n) angles, 0…90, between the directions in which the adjusted cameras see
-            the person; 0 also where two look at each other.
+        angles_deg: (n, n) angles, 0…180, between the directions in which the adjusted cameras see
+            the person; 180 where two look at each other.
         lenses_known: the focal lengths of all adjusted cameras were given, and fit.
         left_out: cameras that do not fit with the others.
         wrong_focal: cameras whose given field of view does not fit what is seen.

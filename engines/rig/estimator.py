@@ -236,6 +236,9 @@ class RigEstimator:
         return tuple(int(v) for v in np.flatnonzero(seen.sum(0) >= MIN_KEYFRAMES))
 
     def _attempt(self, keyframes: tuple[Keyframe, ...], views: tuple[int, ...]) -> Attempt | None:
+        # Without the camera that linked them, the others may have seen nobody together.
+        if len(seen_together(keyframes, views)) < MIN_KEYFRAMES:
+            return None
         evidence = gather(keyframes, self._knowledge.cameras, views, self._unit)
         fixed = self._knowledge.fixed[list(views)]
         worth = np.isfinite(evidence.size).sum(0) + 1000 * fixed

@@ -17,7 +17,7 @@ import numpy as np
 from engines.errors import UserError
 from engines.rig.pixel_cameras import PixelCamera, from_pixel_cameras, to_pixel_cameras
 from engines.rig.rig_file import read_bytes, rig_from_json, rig_to_json, save_text
-from engines.rig.toml_formats import guess_unit, read_toml, write_toml
+from engines.rig.toml_formats import guess_toml, guess_unit, read_toml, write_toml
 from engines.rig.types import Rig
 from engines.rig.yaml_formats import read_easymocap, read_opencv, write_easymocap, write_opencv
 
@@ -110,6 +110,7 @@ def load_rig(
     Raises:
         UserError: the file is missing, broken, hostile, or not of that format.
     """
+    guessed = kind is None
     kind = kind or guess_format(path)
     if kind == "own":
         return rig_from_json(read_bytes(path), str(path)), ()
@@ -125,6 +126,8 @@ def load_rig(
         levelled = False
     else:
         text = _text(path)
+        if guessed:  # the ending says TOML, not whose
+            kind = guess_toml(text)
         cameras, notes = _in_metres(read_toml(text, str(path), 1.0), unit_m)
         ground = "groundplane_calibration = true" in text
         levelled = kind == "pose2sim" or (kind == "freemocap" and ground)

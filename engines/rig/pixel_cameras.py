@@ -99,8 +99,10 @@ def check_camera(camera: PixelCamera, place: str) -> PixelCamera:
         raise UserError(f"{place}: skewed pixels are not supported")
     if not 4 <= len(camera.distortion) <= 14 or np.abs(camera.distortion).max() > 100:
         raise UserError(f"{place}: the lens distortion is not OpenCV's k1, k2, p1, p2, k3, …")
-    if camera.size is not None and not all(8 <= side <= 32768 for side in camera.size):
-        raise UserError(f"{place}: picture size {camera.size} is not possible")
+    if not all(8 <= side <= 32768 for side in camera.size or _size_by_centre(camera)):
+        raise UserError(
+            f"{place}: picture size {camera.size or _size_by_centre(camera)} is not possible"
+        )
     rotation = camera.rotation
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
         raise UserError(f"{place}: the rotation is not a rotation")
@@ -108,6 +110,11 @@ def check_camera(camera: PixelCamera, place: str) -> PixelCamera:
         raise UserError(f"{place}: the camera is impossibly far away")
     u, _, vt = np.linalg.svd(rotation)
     return replace(camera, rotation=u @ vt)
+
+
+def _size_by_centre(camera: PixelCamera) -> tuple[int, int]:
+    """Width and height of pictures whose principal point is in their middle."""
+    return round(2 * camera.matrix[0, 2]), round(2 * camera.matrix[1, 2])
 
 
 def from_pixel_cameras(
@@ -128,7 +135,7 @@ def from_pixel_cameras(
     for camera in cameras:
         size = camera.size
         if size is None:
-            size = (round(2 * camera.matrix[0, 2]), round(2 * camera.matrix[1, 2]))
+            size = _size_by_centre(camera)
             notes.append(
                 f"camera {camera.name}: the file gives no picture size; taken as "
                 f"{size[0]}x{size[1]} from the principal point"

@@ -16,6 +16,9 @@ from engines.skeleton import BONES
 
 MAX_BYTES: Final = 1 << 20
 _Positive = Annotated[float, msgspec.Meta(gt=0, lt=1e6)]
+_Focal = Annotated[float, msgspec.Meta(ge=0.15, le=30)]
+_Noise = Annotated[float, msgspec.Meta(ge=1e-5, le=10)]
+_Principal = Annotated[float, msgspec.Meta(ge=-10, le=10)]
 _Pixels = Annotated[int, msgspec.Meta(ge=8, le=32768)]
 _Row = tuple[float, float, float]
 
@@ -24,13 +27,13 @@ class _CameraRecord(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     width: _Pixels
     height: _Pixels
-    focal: _Positive
-    principal: tuple[float, float]
+    focal: _Focal
+    principal: tuple[_Principal, _Principal]
     k1: float
     rotation: tuple[_Row, _Row, _Row]
     position: _Row
     time_offset_s: float
-    noise: _Positive
+    noise: _Noise
     covariance: list[list[float]]
 
 

@@ -105,6 +105,26 @@ def read_toml(text: str, place: str, unit_m: float | None) -> tuple[PixelCamera,
     return tuple(replace(c, translation=c.translation * scale) for c in cameras)
 
 
+def guess_toml(text: str) -> TomlFormat:
+    """Which program wrote a TOML file, by what only that one writes; Anipose where nothing tells.
+
+    A file that is no TOML counts as Anipose's: ``read_toml`` says what is wrong with it.
+    """
+    try:
+        data = tomllib.loads(text)
+    except (ValueError, RecursionError):
+        return "anipose"
+    if isinstance(data.get("cameras"), dict):
+        return "caliscope"
+    tables = [table for table in data.values() if isinstance(table, dict)]
+    if any("groundplane_calibration" in t or "world_position" in t for t in tables):
+        return "freemocap"
+    sizes = [side for t in tables if isinstance(t.get("size"), list) for side in t["size"]]
+    lenses = [t["distortions"] for t in tables if isinstance(t.get("distortions"), list)]
+    own = all(isinstance(side, float) for side in sizes) and all(len(d) == 4 for d in lenses)
+    return "pose2sim" if sizes and lenses and own else "anipose"
+
+
 def guess_unit(cameras: list[PixelCamera]) -> float:
     """Metres for one unit of length: 0.001 where cameras would stand 50 m apart, else 1."""
     places = np.stack([-c.rotation.T @ c.translation for c in cameras])

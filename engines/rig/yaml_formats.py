@@ -6,6 +6,7 @@ EasyMocap: X_camera = R X_world + T, metres; ``R_`` is the rotation vector, ``Ro
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cv2
@@ -135,6 +136,8 @@ def _easymocap_size(inner: dict[str, Any], name: str) -> tuple[int, int] | None:
     """Some versions write ``H_`` and ``W_``."""
     height, width = inner.get(f"H_{name}"), inner.get(f"W_{name}")
     if isinstance(height, (int, float)) and isinstance(width, (int, float)):
+        if not (math.isfinite(width) and math.isfinite(height)):
+            return 0, 0  # refused as every other impossible size
         return round(width), round(height)
     return None
 
