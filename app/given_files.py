@@ -23,7 +23,7 @@ def new_file(path: Path | None, what: str) -> Path | None:
         return None
     if _exists(path):
         raise UserError(f"{path}: exists already; {what} are never overwritten, name another")
-    _check_writable(path)
+    check_writable(path)
     return path.absolute()
 
 
@@ -54,7 +54,7 @@ def rig_target(path: Path | None) -> Path | None:
         return None
     _exists(path)
     guess_format(path)
-    _check_writable(path)
+    check_writable(path)
     return path.absolute()
 
 
@@ -73,8 +73,12 @@ def _exists(path: Path) -> bool:
         raise UserError(f"{path}: {error.strerror}") from error
 
 
-def _check_writable(path: Path) -> None:
-    """Folders on the way are made later; the last one that exists must let us."""
+def check_writable(path: Path) -> None:
+    """Refuses a file that cannot be written; folders on the way are made later.
+
+    Raises:
+        UserError: the last folder that exists does not let us, or is none.
+    """
     folder = path.absolute().parent
     while not _exists(folder):
         folder = folder.parent

@@ -18,7 +18,7 @@ from app.clock import now_ns
 from app.config import AppConfig
 from app.messages import Evidence, RigUpdate
 from app.rig_evidence import observation_of
-from app.rig_knowledge import fixed_cameras, known_cameras
+from app.rig_knowledge import fixed_cameras, fixed_world_is_level, known_cameras
 from app.rig_trust import FileRig, RigWatch
 from app.rig_world import WorldAction, WorldWish
 from engines.errors import UserError
@@ -71,6 +71,7 @@ class RigFinder:
         self._names = [camera.id for camera in config.cameras]
         self._file = None if rig_file is None else FileRig(rig_file, config)
         self._known = known_cameras(config)
+        self._levelled = fixed_world_is_level(config)
         self._sizes: list[tuple[int, int] | None] = [None for _ in self._names]
         self._waited = 0
         self._estimator: RigEstimator | None = None
@@ -152,6 +153,7 @@ class RigFinder:
         """Forgets everything: the user has moved the cameras."""
         self._file, self._moved, self._notes, self._wishes = None, (), (), []
         self._known = known_cameras(self._config)
+        self._levelled = fixed_world_is_level(self._config)
         if self._estimator is not None:
             self._estimator = self._make_estimator(self._known)
         self._drop("looking for the cameras anew")
@@ -186,7 +188,7 @@ class RigFinder:
             if self._file is not None:
                 self._file.begin(self._aspects())
 
-    def _make_estimator(self, known: list[KnownCamera], levelled: bool = True) -> RigEstimator:
+    def _make_estimator(self, known: list[KnownCamera]) -> RigEstimator:
         seen = [size for size in self._sizes if size is not None]
         return RigEstimator(
             self._names,
@@ -195,7 +197,7 @@ class RigFinder:
             self._config.body_height_m,
             known,
             bone_share=bone_share(self._config.front_end.kind),
-            levelled=levelled,
+            levelled=self._levelled,
         )
 
     def _aspects(self) -> Floats:
@@ -216,7 +218,8 @@ class RigFinder:
             return
         if keep:  # it is better than what the body's size tells: only the rest is looked for
             self._known = fixed_cameras(rig, self._known)
-            self._estimator = self._make_estimator(self._known, rig.levelled)
+            self._levelled = rig.levelled
+            self._estimator = self._make_estimator(self._known)
         elif self._estimator is not None:
             self._estimator.pin(rig, rig.levelled)
         self._moved = verdict.moved

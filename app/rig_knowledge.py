@@ -37,6 +37,16 @@ def known_cameras(config: AppConfig) -> list[KnownCamera]:
     return known
 
 
+def fixed_world_is_level(config: AppConfig) -> bool:
+    """Whether the world of the cameras that are given as fixed has z up; True without any.
+
+    Raises:
+        UserError: the file that gives them cannot be used.
+    """
+    path = config.calibration.fixed
+    return path is None or load_rig(path, body_height_m=config.body_height_m)[0].levelled
+
+
 def _load(path: Path, names: list[str], body_height_m: float) -> Rig:
     return match_cameras(load_rig(path, body_height_m=body_height_m)[0], names, str(path))
 

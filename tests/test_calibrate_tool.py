@@ -21,12 +21,14 @@ from app.run_spec import RunSpec
 from app.topics import Topic
 from engines.errors import UserError
 from engines.rig.exchange import load_rig, match_cameras, save_rig
+from engines.rig.priors import focal_of_fov
 from engines.rig.rotations import exponential
 from engines.rig.types import Rig
 from engines.rig.world import move_rig
 from tests.rig_scenes import STATURE_M, Scene, SceneOptions, make_scene
 from tools.rig.compare import compare_joints, compare_rigs
-from tools.rig.takes import read_recording
+from tools.rig.given import given_cameras
+from tools.rig.takes import SeenTake, read_recording
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "capture" / "clips" / "walk"
@@ -146,6 +148,29 @@ def test_fixed_cameras_keep_their_places(scene: Scene, take: Path, tmp_path: Pat
         assert off < (1e-6 if v in (0, 2) else 0.3)
 
 
+def test_what_is_given_of_a_camera_comes_together(scene: Scene, tmp_path: Path) -> None:
+    """A field of view beside fixed places replaces the lens alone; files keep their own level."""
+    rig = scene.rig()
+    sideways = exponential(np.array([np.pi / 2, 0, 0]))
+    fixed, lenses = tmp_path / "fixed.yml", tmp_path / "lenses.json"
+    save_rig(move_rig(rig, sideways, np.zeros(3)), fixed)
+    save_rig(rig, lenses)
+    take = SeenTake(
+        *(tuple(scene.ids), tuple(scene.sizes), scene.times, scene.times[:, None], scene.keypoints),
+        body_height_m=None,
+        front_end="yolo_cpn",
+    )
+    given = given_cameras(take, ["63"], lenses, fixed)
+    assert not given.levelled and given.tells_scale
+    for camera in given.cameras:
+        assert camera.position is not None and camera.rotation is not None
+        assert camera.focal == pytest.approx(focal_of_fov(63))
+    only_lenses = given_cameras(take, [], lenses, None)
+    assert only_lenses.levelled and not only_lenses.tells_scale
+    with pytest.raises(UserError, match="no such file"):
+        given_cameras(take, [], tmp_path / "nothing.json", fixed)
+
+
 def test_videos_give_a_rig_even_of_a_camera_on_its_side(tmp_path: Path) -> None:
     """With the networks that ship; the cameras of the built-in clip are known."""
     side = _on_its_side(CLIP / "camera3.mp4", tmp_path / "camera3.mp4")
@@ -190,6 +215,12 @@ def _on_its_side(path: Path, out: Path) -> Path:
         (["TAKE", "--fixed", "nothing.json"], "no such file"),
         (["TAKE", "--body-height", "176"], "body height 176 m is not a person's"),
         (["TAKE", "TAKE"], "give one recording, or videos"),
+        (["TAKE", "--rate", "nan"], "--rate nan: must be above 0"),
+        (["TAKE", "--rate", "20"], "--rate: is for videos"),
+        (["TAKE", "--compare", "nothing.json"], "no such file"),
+        (["TAKE", "--out", "rig.foo"], "rig.foo"),
+        (["TAKE", "--report", "FILE/report"], "no folder"),
+        (["TAKE", "--out", "FILE"], "exists already"),
         (["TAKE", "--rotate", "90"], "--rotate: is for videos"),
         (["CLIP", "CLIP", "--rotate", "45"], "give 90, 180 or 270"),
         (["CLIP", "CLIP", "--rotate", "left=90"], "no camera left; there are cam1, cam2"),
@@ -198,10 +229,15 @@ def _on_its_side(path: Path, out: Path) -> Path:
 def test_mistakes_are_one_line(
     arguments: list[str], words: str, take: Path, tmp_path: Path
 ) -> None:
-    named = {"TAKE": str(take), "CLIP": str(CLIP / "camera0.mp4")}
-    given = [named.get(argument, argument) for argument in arguments]
-    done = _calibrate(*given, "--out", tmp_path / "rig.json")
+    there = tmp_path / "there.json"
+    there.write_text("a rig")
+    named = {"TAKE": str(take), "CLIP": str(CLIP / "camera0.mp4"), "FILE": str(there)}
+    given = [named.get(a, a.replace("FILE", str(there))) for a in arguments]
+    out = () if "--out" in arguments else ("--out", tmp_path / "rig.json")
+    done = _calibrate(*given, *out)
     assert done.returncode == 2
+    assert there.read_text() == "a rig"
+    assert done.stderr.startswith("error: ")
     assert words in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "rig.json").exists()
 

@@ -14,25 +14,26 @@ from pathlib import Path
 from typing import get_args
 
 from app.config import Turn
-from app.rig_knowledge import from_rig
+from app.given_files import check_writable
 from engines.errors import UserError
 from engines.front_ends.joint_definitions import bone_share
 from engines.rig.estimator import RigEstimator
-from engines.rig.exchange import FORMATS, load_rig, match_cameras, save_rig
-from engines.rig.priors import focal_of_fov
-from engines.rig.types import KnownCamera, RigResult
+from engines.rig.exchange import FORMATS, guess_format, load_rig, match_cameras, save_rig
+from engines.rig.types import RigResult
 from tools.rig.compare import compare_joints, compare_rigs, difference_lines, joint_line
+from tools.rig.given import Given, given_cameras, named_value
 from tools.rig.lifting import lift_take, open_lifter
 from tools.rig.report import report_lines, reproject, write_report
 from tools.rig.takes import SeenTake, TurnedVideo, names_of, read_recording, read_videos
 
 _CAPACITY = 100
+_RATE_HZ, _SECONDS = 30.0, 60.0
 _ROUNDS = 3
 _VIDEOS = (".mp4", ".avi", ".mkv", ".mov")
 
 
 def calibrate(
-    take: SeenTake, weights: Path, stature_m: float, known: list[KnownCamera], threads: int
+    take: SeenTake, weights: Path, stature_m: float, given: Given, threads: int
 ) -> RigResult:
     """Estimates on a whole take, refining until nothing moves any more.
 
@@ -40,7 +41,7 @@ def calibrate(
         take: what was seen.
         weights: of the lifter.
         stature_m: the person's body height.
-        known: what is known of each camera.
+        given: what is known of the cameras.
         threads: CPU threads.
 
     Raises:
@@ -50,7 +51,10 @@ def calibrate(
     lifted, sigma = lift_take(lifter, take.times_s, take.view_times_s, take.keypoints)
     unit = stature_m / lifter.card.stature_body_units
     share = bone_share(take.front_end)
-    estimator = RigEstimator(take.ids, take.sizes, unit, stature_m, known, _CAPACITY, share)
+    estimator = RigEstimator(
+        *(take.ids, take.sizes, unit, stature_m, given.cameras, _CAPACITY, share),
+        levelled=given.levelled,
+    )
     for observation in take.observations(lifted, sigma):
         estimator.add(observation)
     estimator.flush()
@@ -60,67 +64,6 @@ def calibrate(
             break
         result = estimator.estimate()
     return result
-
-
-def known_cameras(
-    take: SeenTake, fov: Sequence[str], intrinsics: Path | None, fixed: Path | None
-) -> list[KnownCamera]:
-    """Puts together what the user knows.
-
-    Args:
-        take: for names and sizes.
-        fov: ``63`` for all cameras or ``name=63``, degrees.
-        intrinsics: a rig file whose lenses are taken.
-        fixed: a rig file whose cameras stand where it says.
-
-    Raises:
-        UserError: a name or value is wrong.
-    """
-    out = [KnownCamera() for _ in take.ids]
-    source = fixed or intrinsics
-    if source is not None:
-        rig = match_cameras(load_rig(source)[0], take.ids, str(source))
-        for v, camera in enumerate(rig.cameras):
-            if camera is None:
-                continue
-            lens = camera.model
-            if abs(lens.width / lens.height - take.sizes[v][0] / take.sizes[v][1]) > 0.01:
-                raise UserError(
-                    f"{source}: camera {camera.id} has pictures of {lens.width}x{lens.height}, but "
-                    f"here they are {take.sizes[v][0]}x{take.sizes[v][1]}"
-                )
-        out = from_rig(rig, out, places=fixed is not None)
-    for item in fov:
-        views, value = named_value("--fov", item, take.ids)
-        if not 10 < value < 170:
-            raise UserError(f"--fov {item}: give degrees between 10 and 170, as 63 or name=63")
-        for v in views:
-            out[v] = KnownCamera(focal=focal_of_fov(value))
-    return out
-
-
-def named_value(option: str, item: str, ids: Sequence[str]) -> tuple[list[int], float]:
-    """Reads ``63``, which is meant for all cameras, or ``name=63``.
-
-    Args:
-        option: whose value it is.
-        item: the value.
-        ids: names of the cameras.
-
-    Returns:
-        Which cameras it is for, and the number; NaN where it is none.
-
-    Raises:
-        UserError: there is no such camera.
-    """
-    name, _, text = item.rpartition("=")
-    if name and name not in ids:
-        raise UserError(f"{option} {item}: no camera {name}; there are {', '.join(ids)}")
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    return [v for v, camera_id in enumerate(ids) if name in ("", camera_id)], value
 
 
 def turned_videos(paths: Sequence[Path], rotate: Sequence[str]) -> list[TurnedVideo]:
@@ -159,13 +102,39 @@ def read_take(args: argparse.Namespace) -> SeenTake:
     if paths[0].suffix.lower() == ".mcap":
         if len(paths) > 1:
             raise UserError(f"{paths[1]}: give one recording, or videos")
-        if args.rotate:
-            raise UserError(f"--rotate: is for videos; {paths[0]} holds joints, not pictures")
+        for option in ("rotate", "front_end", "rate", "seconds"):
+            if getattr(args, option):
+                name = option.replace("_", "-")
+                raise UserError(f"--{name}: is for videos; {paths[0]} holds joints, not pictures")
         return read_recording(paths[0])
     if not 2 <= len(paths) <= 8:
         raise UserError(f"{len(paths)} video(s): give one video a camera, of 2 to 8 cameras")
     videos = turned_videos(paths, args.rotate)
-    return read_videos(videos, args.front_end, args.rate, args.seconds, args.threads)
+    rate, seconds = args.rate or _RATE_HZ, args.seconds or _SECONDS
+    return read_videos(videos, args.front_end or "blazepose", rate, seconds, args.threads)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Finds mistakes before minutes are spent.
+
+    Raises:
+        UserError: a value is impossible, or what is to be written cannot be.
+    """
+    for name in ("rate", "seconds", "threads"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise UserError(f"--{name} {value}: must be above 0")
+    height = args.body_height
+    if height is not None and not 0.4 <= height <= 2.6:
+        raise UserError(f"--body-height {height:g}: body height {height:g} m is not a person's")
+    if args.format is None:
+        guess_format(args.out)
+    there = args.out / "intri.yml" if args.out.is_dir() else args.out
+    if there.exists() and not args.force:
+        raise UserError(f"--out {there}: exists already; name another file, or add --force")
+    check_writable(args.out)
+    if args.report is not None:
+        check_writable(args.report / "report.md")
 
 
 def main() -> int:
@@ -177,6 +146,7 @@ def main() -> int:
         "source", type=Path, nargs="+", help="one .mcap recording, videos, or their folder"
     )
     parser.add_argument("--out", type=Path, required=True, help="the rig file to write")
+    parser.add_argument("--force", action="store_true", help="replace it where it exists")
     parser.add_argument("--format", choices=FORMATS, help="of it; by default told from its ending")
     parser.add_argument("--report", type=Path, help="folder for report.md and rig.png")
     parser.add_argument("--body-height", type=float, help="metres; default 1.70")
@@ -193,34 +163,38 @@ def main() -> int:
     parser.add_argument("--fixed", type=Path, help="rig file whose cameras have not moved")
     parser.add_argument("--compare", type=Path, help="a rig file to say the difference from")
     parser.add_argument("--weights", type=Path, default=Path("weights/lifter.onnx"))
-    parser.add_argument("--front-end", choices=("blazepose", "yolo_cpn"), default="blazepose")
-    parser.add_argument("--rate", type=float, default=30.0, help="most sets a second of videos")
-    parser.add_argument("--seconds", type=float, default=60.0, help="most seconds of videos")
+    parser.add_argument(
+        "--front-end", choices=("blazepose", "yolo_cpn"), help="for videos; default blazepose"
+    )
+    parser.add_argument("--rate", type=float, help="most sets a second of videos; default 30")
+    parser.add_argument("--seconds", type=float, help="most seconds of videos; default 60")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     try:
-        if args.rate <= 0 or args.seconds <= 0 or args.threads < 1:
-            raise UserError("--rate, --seconds and --threads must be above 0")
+        _check(args)
+        other = None if args.compare is None else load_rig(args.compare)[0]
         take = read_take(args)
-        known = known_cameras(take, args.fov, args.intrinsics, args.fixed)
+        given = given_cameras(take, args.fov, args.intrinsics, args.fixed)
+        for note in given.notes:
+            print(note, file=sys.stderr)
         stature = args.body_height or take.body_height_m or 1.70
-        result = calibrate(take, args.weights, stature, known, args.threads)
+        result = calibrate(take, args.weights, stature, given, args.threads)
         if result.rig is None:
             raise UserError(f"{args.source[0]}: no rig found: {result.reason}")
         for path in save_rig(result.rig, args.out, args.format):
             print(f"wrote {path}")
         looked = reproject(result.rig, take)
         if args.report is not None:
-            for path in write_report(args.report, result, take, looked):
+            for path in write_report(args.report, result, take, looked, fixed=given.tells_scale):
                 print(f"wrote {path}")
-        print("\n".join(report_lines(result, take, looked)))
-        if args.compare is not None:
-            other = match_cameras(load_rig(args.compare)[0], take.ids, str(args.compare))
+        print("\n".join(report_lines(result, take, looked, fixed=given.tells_scale)))
+        if other is not None:
+            other = match_cameras(other, take.ids, str(args.compare))
             difference = compare_rigs(result.rig, other)
             print("\n".join(difference_lines(difference, str(args.compare))))
             print(f"\n{joint_line(compare_joints(result.rig, other, take))}")
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

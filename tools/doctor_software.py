@@ -5,6 +5,7 @@ What a check needs is imported within it: where a package is missing, the other 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.metadata
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[1]
 _PYTHONS: Final = ((3, 10), (3, 12))
+_STAND_INS: Final = {"onnxruntime": ("onnxruntime-gpu",)}
+"""What is as good as a package that is asked for (requirements-gpu.txt)."""
 _LIBRARIES: Final = {
     "libusb-1.0.so.0": "libusb-1.0-0",
     "libGL.so.1": "libgl1",
@@ -48,9 +51,8 @@ def check_packages(requirements: Path = _REPOSITORY / "requirements.txt") -> Fin
     wanted = _requirements(requirements)
     wrong: list[str] = []
     for requirement in wanted:
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
+        version = _version_of(requirement.name, *_STAND_INS.get(requirement.name, ()))
+        if version is None:
             wrong.append(f"{requirement.name} is missing")
             continue
         if not requirement.specifier.contains(version, prereleases=True):
@@ -60,6 +62,14 @@ def check_packages(requirements: Path = _REPOSITORY / "requirements.txt") -> Fin
     return Finding(
         "Packages", "broken", "; ".join(wrong), f"run python -m pip install -r {requirements.name}"
     )
+
+
+def _version_of(*names: str) -> str | None:
+    """Of the first of some packages that is installed."""
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return None
 
 
 def check_libraries() -> Finding:

@@ -10,12 +10,20 @@ purpose="${1:-run}"
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $*"; exit 1; }
 
+is_usable() {
+  command -v "$1" >/dev/null 2>&1 \
+    && "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null
+}
+
 find_python() {
   local candidate
-  for candidate in "${PYTHON:-}" python3 python3.12 python3.11 python3.10; do
-    [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
-    if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
-      2>/dev/null; then
+  if [ -n "${PYTHON:-}" ]; then
+    is_usable "$PYTHON" || die "PYTHON=$PYTHON is no Python 3.10, 3.11 or 3.12 that can be run"
+    command -v "$PYTHON"
+    return
+  fi
+  for candidate in python3 python3.12 python3.11 python3.10; do
+    if is_usable "$candidate"; then
       command -v "$candidate"
       return
     fi
@@ -39,7 +47,8 @@ libraries=(
   libEGL_mesa.so.0:libegl-mesa0
 )
 
-has_library() { ldconfig -p 2>/dev/null | grep -q "^[[:space:]]*$1 "; }
+# Not through a pipe: grep ends at the first match, and a writer that is not heard out has failed.
+has_library() { grep -q "^[[:space:]]*$1 " <<<"$installed_libraries"; }
 has_driver() {
   compgen -G '/usr/lib/*/dri/swrast_dri.so' >/dev/null || compgen -G '/usr/lib/*/libgallium*' >/dev/null
 }
@@ -47,6 +56,8 @@ has_driver() {
 missing_packages() {
   local entry
   export PATH="$PATH:/usr/sbin:/sbin"
+  local installed_libraries
+  installed_libraries="$(ldconfig -p 2>/dev/null || true)"
   for entry in "${libraries[@]}"; do
     has_library "${entry%%:*}" || echo "${entry##*:}"
   done
@@ -86,15 +97,28 @@ fi
 requirements=requirements.txt
 [ "$purpose" = dev ] && requirements=requirements-dev.txt
 stamp=".venv/.installed-$purpose"
-wanted="$(cat requirements.txt requirements-dev.txt "$0" | cksum) $python"
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
+wanted="$(cat requirements.txt requirements-dev.txt "$0" | cksum) $(version_of "$python")"
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then exit 0; fi
 
-[ -x .venv/bin/python ] || "$python" -m venv .venv || die "could not make .venv with $python"
+# Made anew where it is half made, as after Ctrl-C, or of another Python than the one asked for.
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1 \
+  || { [ -n "${PYTHON:-}" ] && [ "$(version_of .venv/bin/python)" != "$(version_of "$python")" ]; }; then
+  case "$(command -v "$python")" in
+    "$PWD/.venv/"*) die "the active environment is the one to make: run deactivate, then make again" ;;
+  esac
+  "$python" -m venv --clear .venv || die "could not make .venv with $python"
+fi
 # Where PyTorch's page cannot be reached, pip would try again for each package.
 if ! .venv/bin/python -c 'import socket; socket.getaddrinfo("download.pytorch.org", 443)' 2>/dev/null; then
   export PIP_RETRIES=0
 fi
 say "installing Python packages into .venv (about 2.6 GB, some minutes the first time) …"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" 2> >(grep -v '^WARNING' >&2) \
+cp requirements.txt requirements-dev.txt .venv/
+if .venv/bin/python -m pip show --quiet onnxruntime-gpu 2>/dev/null; then
+  # Both would lie in one folder: the build for GPUs stays.
+  sed -i '/^onnxruntime[<>=]/d' .venv/requirements.txt
+fi
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -r ".venv/$requirements" 2> >(grep -v '^WARNING' >&2) \
   || die "pip could not install $requirements; its last lines above say why"
 printf '%s' "$wanted" > "$stamp"

@@ -84,10 +84,20 @@ def _bone_variation(skeletons: Floats) -> float:
     return float(np.median(values)) if values else float("nan")
 
 
-def report_lines(result: RigResult, take: SeenTake, looked: Reprojection) -> list[str]:
-    """The report as lines of Markdown."""
+def report_lines(
+    result: RigResult, take: SeenTake, looked: Reprojection, *, fixed: bool = False
+) -> list[str]:
+    """The report as lines of Markdown.
+
+    Args:
+        result: with a rig.
+        take: what was seen.
+        looked: how well the rig fits it.
+        fixed: whether places of cameras that were given tell the scale.
+    """
     rig = result.rig
     assert rig is not None
+    scale = "fixed cameras" if fixed else f"a body height of {rig.body_height_m:.2f} m"
     level = "z is up, the floor is at z = 0"
     if not rig.levelled:
         level = "not levelled (nobody stood upright for long enough)"
@@ -96,8 +106,7 @@ def report_lines(result: RigResult, take: SeenTake, looked: Reprojection) -> lis
         "",
         f"Quality: **{rig.quality}**. Expected joint error {rig.expected_error_mm:.0f} mm, of "
         f"which the rig itself makes {rig.rig_error_mm:.0f} mm.",
-        f"From {result.keyframes} instants of {result.seconds:.1f} s; {level}; "
-        f"scale from a body height of {rig.body_height_m:.2f} m.",
+        f"From {result.keyframes} instants of {result.seconds:.1f} s; {level}; scale from {scale}.",
         f"Limb bones vary by {100 * looked.bone_variation:.1f} % (triangulated one set at a time).",
         "",
         "| camera | position (m) | field of view | k1 | time offset | reprojection, median | "
@@ -140,13 +149,13 @@ def _pair_lines(rig: Rig) -> list[str]:
 
 
 def write_report(
-    folder: Path, result: RigResult, take: SeenTake, looked: Reprojection
+    folder: Path, result: RigResult, take: SeenTake, looked: Reprojection, *, fixed: bool = False
 ) -> tuple[Path, Path]:
-    """Writes ``report.md`` and ``rig.png`` into a folder."""
+    """Writes ``report.md`` and ``rig.png`` into a folder; see ``report_lines``."""
     assert result.rig is not None
     folder.mkdir(parents=True, exist_ok=True)
     text, picture = folder / "report.md", folder / "rig.png"
     draw_rig(picture, result.rig, looked.path_m)
-    lines = [*report_lines(result, take, looked), "", "![the rig](rig.png)"]
+    lines = [*report_lines(result, take, looked, fixed=fixed), "", "![the rig](rig.png)"]
     text.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return text, picture
