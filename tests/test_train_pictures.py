@@ -181,6 +181,9 @@ def test_a_new_run_starts_from_given_weights(
     start = torch.load(best, weights_only=True)["average"]["fuse.0.0.weight"]
     after = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["network"]
     assert torch.allclose(after["fuse.0.0.weight"], start, atol=1e-5)
+    # Weights to begin with are nothing for a run that has begun: it would go on without them.
+    code, text = invoke(*common, "--folder", tmp_path / "one", "--from", tmp_path / "nothing.pt")
+    assert code == 2 and "a run has begun" in text
 
     out, two, other = tmp_path / "out", tmp_path / "two", tmp_path / "other.pt"
     first = torch.load(best, weights_only=True)["average"]

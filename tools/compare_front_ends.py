@@ -24,9 +24,10 @@ from engines.errors import UserError
 from engines.front_ends.base import FrontEnd, Image
 from engines.front_ends.factory import SHIPPED, make_front_end, network_file
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES, LIMB_JOINTS, MIRROR
-from tools.evaluate_front_end import draw, joints_of, read_sets
+from tools.evaluate_front_end import check_steps, draw, joints_of, read_sets
 from tools.given_boxes import GivenBoxes, Look
 from tools.mended_looks import MendedLooks
+from tools.outputs import check_outputs, check_picture, write_picture, write_text
 
 Array = npt.NDArray[np.float64]
 
@@ -212,7 +213,7 @@ def main() -> int:
     try:
         show(_compare(arguments))
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -221,6 +222,9 @@ def _compare(arguments: argparse.Namespace) -> Agreement:
     paths = sorted(arguments.folder.glob("*.mp4"))
     if not paths:
         raise UserError(f"no .mp4 files in {arguments.folder}")
+    check_steps(arguments.step, arguments.overlay_every)
+    check_outputs(arguments.report, arguments.reference)
+    check_picture(arguments.overlay)
     if arguments.mended and (arguments.given_boxes or arguments.reference):
         raise UserError("--mended goes with neither --given-boxes nor --reference; leave one out")
     pick = arguments.overlay_every if arguments.overlay else 0
@@ -239,10 +243,10 @@ def _compare(arguments: argparse.Namespace) -> Agreement:
         ours.close()
     if sheet:
         rows = [row for pair in zip(reference_sheet, sheet, strict=False) for row in pair] or sheet
-        cv2.imwrite(str(arguments.overlay), np.vstack(rows))
+        write_picture(arguments.overlay, np.vstack(rows))
     result = compare(found, reference)
     if arguments.report is not None:
-        arguments.report.write_text(json.dumps(asdict(result), indent=2) + "\n", encoding="utf-8")
+        write_text(arguments.report, json.dumps(asdict(result), indent=2) + "\n")
     return result
 
 
@@ -276,7 +280,11 @@ def _reference(
     finally:
         blaze.close()
     if kept is not None:
-        np.save(kept, reference)
+        try:
+            with kept.open("wb") as stream:  # np.save would add an ending of its own
+                np.save(stream, reference, allow_pickle=False)
+        except OSError as error:
+            raise UserError(f"{kept}: cannot be written: {error.strerror}") from error
     return reference, sheet
 
 

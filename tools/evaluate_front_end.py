@@ -21,6 +21,7 @@ from engines.errors import UserError
 from engines.front_ends.base import Image, View2D
 from engines.front_ends.factory import SHIPPED, make_front_end
 from engines.skeleton import BONES, JOINT_COUNT, JOINT_NAMES, LEFT_JOINTS, MIRROR, RIGHT_JOINTS
+from tools.outputs import check_picture, write_picture
 
 Array = npt.NDArray[np.float64]
 
@@ -150,14 +151,16 @@ def run(arguments: argparse.Namespace, paths: list[Path]) -> Found:
     if not keypoints:
         raise UserError(f"{paths[0].parent} holds videos without pictures")
     if sheet:
-        cv2.imwrite(str(arguments.overlay), np.vstack(sheet))
+        write_picture(arguments.overlay, np.vstack(sheet))
     return Found(np.stack(keypoints), np.array(times))
 
 
 def report(found: Found, truth: Truth | None, step: int) -> None:
     """Prints the figures."""
     print(f"sets {len(found.keypoints)}")
-    median, tail = np.percentile(found.milliseconds[1:], (50, 95))
+    # The first set is slower than all others.
+    later = found.milliseconds[1:] if len(found.milliseconds) > 1 else found.milliseconds
+    median, tail = np.percentile(later, (50, 95))
     print(f"milliseconds a set: median {median:.1f}, 95 % within {tail:.1f}")
     present = np.nanmax(np.nan_to_num(found.keypoints[..., 2]), axis=2) > 0
     print("found, % by view:", *(f"{100 * share:.1f}" for share in present.mean(axis=0)))
@@ -184,6 +187,16 @@ def report(found: Found, truth: Truth | None, step: int) -> None:
         print(f"  {name:15s} {np.nanmedian(everything[:, joint]):.2f}")
 
 
+def check_steps(*steps: int) -> None:
+    """Refuses to take every none-th picture.
+
+    Raises:
+        UserError: a step is below 1.
+    """
+    if min(steps) < 1:
+        raise UserError("--step and --overlay-every: give at least 1")
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -201,10 +214,12 @@ def main() -> int:
         paths = sorted(arguments.folder.glob("*.mp4"))
         if not paths:
             raise UserError(f"no .mp4 files in {arguments.folder}")
+        check_steps(arguments.step, arguments.overlay_every)
+        check_picture(arguments.overlay)
         found = run(arguments, paths)
         report(found, read_truth(arguments.folder, len(paths)), arguments.step)
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 

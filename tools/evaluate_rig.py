@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from engines.errors import UserError
+from tools.outputs import check_outputs, write_text
 from tools.rig.bench import Bench, accuracy
 from tools.rig.faults import bumps, failures
 from tools.rig.growth import over_cameras, over_seconds
@@ -38,17 +39,19 @@ def main() -> int:
     try:
         figures = _run(args)
         if args.json is not None:
-            args.json.parent.mkdir(parents=True, exist_ok=True)
-            args.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+            write_text(args.json, json.dumps(figures, indent=1))
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 def _run(args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    if args.seeds < 1:
-        raise UserError("--seeds: give at least 1")
+    if args.seeds < 1 or args.first_seed < 0:
+        raise UserError("--seeds: give at least 1, and --first-seed at least 0")
+    if args.plots is not None and not {"seconds", "cameras"} & set(args.parts):
+        raise UserError("--plots: only seconds and cameras are drawn; add --parts seconds cameras")
+    check_outputs(args.json, None if args.plots is None else args.plots / "plot.png")
     lifter = None if args.simulated_lifter else open_lifter(args.weights)
     bench = Bench(load_mocap(args.mocap, "test"), lifter)
     seeds = range(args.first_seed, args.first_seed + args.seeds)

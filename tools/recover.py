@@ -34,7 +34,7 @@ def main(
         if in_place and output is not None:
             raise UserError("--in-place and --output exclude each other; give one of them")
         salvage = inspect(file)
-        if salvage.whole:
+        if salvage.whole and output is None:
             print(f"{file}: whole, nothing to do")
             return
         target = file if in_place else output or file.with_stem(f"{file.stem}-recovered")
@@ -42,6 +42,9 @@ def main(
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
+    if salvage.whole:
+        print(f"{target}: a copy of {file}, which is whole")
+        return
     print(
         f"{target}: {salvage.messages} messages kept, {salvage.lost} bytes lost ({salvage.damage})"
     )

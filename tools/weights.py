@@ -122,11 +122,10 @@ def _fetch(name: str, entry: ModelEntry) -> None:
         if not path.is_file():
             download(file.url, path, file.size, file.sha256, _console)
         paths.append(path)
-    try:
-        _import(name, entry, paths)
-    finally:
-        for path in paths:  # what was taken in is not needed any more, what was refused neither
-            path.unlink(missing_ok=True)
+    _import(name, entry, paths)
+    # Taken in, it is not needed any more; else the next try need not download it again.
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _import(name: str, entry: ModelEntry, files: list[Path]) -> None:

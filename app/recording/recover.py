@@ -5,6 +5,7 @@ Everything up to the last whole chunk is kept byte by byte; index and footer are
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -77,7 +78,8 @@ def recover(path: Path, target: Path) -> Salvage:
     except FileExistsError as error:
         raise UserError(f"{target}: exists already; name another file") from error
     except OSError as error:
-        target.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            target.unlink(missing_ok=True)
         raise UserError(f"{target}: cannot be written: {error.strerror}") from error
     return salvage
 

@@ -97,6 +97,9 @@ def save_network(network: EngineNetwork, path: Path, *, compact: bool = False) -
         network: with its weights.
         path: the file.
         compact: matrices and kernels in half precision.
+
+    Raises:
+        UserError: it cannot be written.
     """
     tensors = {
         name: (value.half() if compact and value.dim() > 1 else value).detach().cpu().contiguous()
@@ -107,6 +110,8 @@ def save_network(network: EngineNetwork, path: Path, *, compact: bool = False) -
     try:
         save_file(tensors, scratch, metadata=network.info.metadata())
         scratch.replace(path)
+    except (OSError, SafetensorError) as error:  # the latter of a full disk
+        raise UserError(f"{path}: cannot be written ({error})") from error
     finally:
         scratch.unlink(missing_ok=True)
 

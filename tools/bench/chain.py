@@ -25,6 +25,7 @@ from engines.errors import UserError
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from tools.bench.engine_candidates import exports
 from tools.bench.sample_networks import make_sample
+from tools.outputs import check_outputs, write_text
 
 Engine = Literal["auto", "cpu", "torch", "tensorrt", "cuda"]
 """``cpu`` and ``cuda`` are ONNX Runtime's; ``torch`` is on the GPU."""
@@ -161,6 +162,7 @@ def chain(
 ) -> None:
     """Measure detector, 2D pose and lifter together, from pictures to pose."""
     small = find_gpu() is None if light is None else light
+    check_outputs(json)
     figures = measure(LIGHT if small else FULL_SIZE, sets, width, height, precision, engine)
     table = Table(title=f"{' + '.join(figures.networks)}, {figures.pictures}")
     table.add_column("figure")
@@ -175,4 +177,4 @@ def chain(
     for name, provider in zip(figures.networks, figures.engines, strict=True):
         console.print(f"{name}: {provider}", markup=False)
     if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
+        write_text(json, msgspec.json.format(msgspec.json.encode(figures)).decode() + "\n")

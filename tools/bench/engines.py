@@ -28,6 +28,7 @@ from engines.networks.engine_network import MAX_VIEWS, EngineNetwork
 from tools.bench.engine_candidates import Candidate, open_all, sample_inputs
 from tools.bench.engine_report import EngineFigures, EngineReport, show
 from tools.bench.sample_networks import SHIPPED, make_sample
+from tools.outputs import check_outputs, write_text
 
 USUAL: Final = (
     "detector",
@@ -198,6 +199,7 @@ def engines(
     json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
 ) -> None:
     """Measure every network on every engine present: time, size, memory, exactness."""
+    check_outputs(json)
     names = network or list(USUAL)
     for name in names:
         if name not in SHIPPED and name not in NAMES:
@@ -208,4 +210,4 @@ def engines(
         report = measure(names, views, repeats, threads or default_threads(), status.update)
     show(report)
     if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        write_text(json, msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")

@@ -25,6 +25,7 @@ from app.run_messages import RunState
 from app.run_spec import RunSpec, make_run_dir
 from app.topics import Topic
 from engines.errors import UserError
+from tools.outputs import check_outputs, write_text
 
 _SETTLE_FRAMES = 30
 
@@ -183,6 +184,7 @@ def pipeline(
     json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
 ) -> None:
     """Measure capture, bus and synchronizer: CPU, time added, sets a second."""
+    check_outputs(json)
     figures = measure(cameras, width, height, fps, seconds)
     table = Table(title=f"{cameras} × {width}×{height} at {fps:g} fps, {seconds:g} s")
     table.add_column("figure")
@@ -197,4 +199,4 @@ def pipeline(
     table.add_row("pictures lost", str(figures.dropped))
     Console().print(table)
     if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(figures)) + b"\n")
+        write_text(json, msgspec.json.format(msgspec.json.encode(figures)).decode() + "\n")

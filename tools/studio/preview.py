@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from engines.errors import UserError
+from tools.outputs import check_picture, write_picture
 from tools.studio.assets import Assets
 from tools.studio.camera import Camera, Sensor, look_at
 from tools.studio.casting import random_outfit, random_shape
@@ -79,12 +79,11 @@ def contact_sheet(
     Raises:
         UserError: the file cannot be written.
     """
+    check_picture(out)
     renderer = Renderer(320, 240, texture=512)
     pictures = [draw_random(renderer, assets, mocap, seed + i)[0] for i in range(columns * rows)]
     renderer.release()
     sheet = np.vstack(
         [np.hstack(pictures[row * columns : (row + 1) * columns]) for row in range(rows)]
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(out), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-        raise UserError(f"{out}: cannot be written; give a .png file in a writable folder")
+    write_picture(out, np.asarray(cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), np.uint8))

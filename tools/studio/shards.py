@@ -6,6 +6,7 @@ each, or whole webcam pictures with none to three people. Everything is named by
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Literal, cast
@@ -183,9 +184,11 @@ def write_scene(scene: Scene, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, half, {"format": _FORMAT, "version": _VERSION, **facts})
         half.replace(path)
-    except OSError as error:
-        half.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except (OSError, SafetensorError) as error:  # the latter of a full disk
+        with contextlib.suppress(OSError):
+            half.unlink(missing_ok=True)
+        said = error.strerror if isinstance(error, OSError) else None
+        raise UserError(f"{path}: cannot be written ({said or error})") from error
 
 
 def read_scene(path: Path) -> Scene:

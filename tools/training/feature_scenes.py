@@ -79,9 +79,12 @@ _ARRAYS: Final = tuple(f.name for f in fields(FeatureScene) if f.name not in _NO
 
 
 def save_feature_scene(scene: FeatureScene, path: Path) -> None:
-    """Writes a scene; the file appears only once it is whole."""
+    """Writes a scene; the file appears only once it is whole.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     arrays = {name: np.ascontiguousarray(getattr(scene, name)) for name in _ARRAYS}
-    path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + ".part")
     metadata = {
         "format": FORMAT,
@@ -91,8 +94,11 @@ def save_feature_scene(scene: FeatureScene, path: Path) -> None:
     if scene.boards is not None:
         metadata["boards"] = repr(scene.boards)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, scratch, metadata=metadata)
         scratch.replace(path)
+    except (OSError, SafetensorError) as error:  # the latter of a full disk
+        raise UserError(f"{path}: cannot be written ({error})") from error
     finally:
         scratch.unlink(missing_ok=True)
 

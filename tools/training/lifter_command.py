@@ -15,6 +15,7 @@ from rich.console import Console
 from engines.errors import UserError
 from engines.networks.rig_lifter import STATURE_BODY_UNITS, RigLifter
 from engines.shipping import ship_lifter
+from tools.outputs import check_outputs, write_text
 from tools.training import parallel
 from tools.training.checkpoints import load_checkpoint
 from tools.training.feature_scenes import load_feature_scenes
@@ -22,7 +23,7 @@ from tools.training.lifter_config import LifterPreset
 from tools.training.lifter_evaluation import LifterReport, evaluate, show
 from tools.training.lifter_task import LifterTask
 from tools.training.lifter_weights import load_lifter, load_pose_stream
-from tools.training.loop import Trainer
+from tools.training.loop import Trainer, already_begun
 from tools.training.metrics_log import last_validation
 from tools.training.mocap import load_mocap
 from tools.training.plots import plot_metrics
@@ -109,7 +110,10 @@ def _train(
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         task = LifterTask(settings.task, mocap, device, features, start)
         trainer = Trainer(task, settings.loop, folder, device)
-        if trainer.resume() and parallel.rank() == 0:
+        resumed = trainer.resume()
+        if resumed and start is not None:
+            raise already_begun("--start", folder)
+        if resumed and parallel.rank() == 0:
             print(f"going on at step {trainer.state.step} of {folder}")
         trainer.run()
         table = folder / "metrics.csv"
@@ -173,6 +177,7 @@ def _evaluate(
 ) -> None:
     if mocap is None and features is None:
         raise UserError("nothing to measure on: give --mocap FILE, --features FOLDER or both")
+    check_outputs(report)
     frames = settings.task.network.frames
     network = load_lifter(weights, settings.task.network)
     result = LifterReport()
@@ -184,4 +189,4 @@ def _evaluate(
         result = dataclasses.replace(result, rendered=rendered)
     show(result, Console())
     if report is not None:
-        report.write_text(json.dumps(dataclasses.asdict(result), indent=2) + "\n", encoding="utf-8")
+        write_text(report, json.dumps(dataclasses.asdict(result), indent=2) + "\n")

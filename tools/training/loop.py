@@ -33,6 +33,14 @@ from tools.training.stop_request import StopRequest
 CHECKPOINT_VERSION = 1
 
 
+def already_begun(option: str, folder: Path) -> UserError:
+    """What to say where weights to begin with are given to a run that has begun."""
+    return UserError(
+        f"{option}: a run has begun in {folder} already, and goes on without it; leave it out, or "
+        "give another --folder"
+    )
+
+
 class Task(Protocol):
     """What is trained."""
 
@@ -159,7 +167,7 @@ class Trainer:
             first = str(error).splitlines()[0]
             raise UserError(
                 f"checkpoint: {self.checkpoint_path} does not fit this preset ({first}); "
-                "use the preset that it was started with or another --run folder"
+                "use the preset that it was started with or another --folder"
             ) from error
         return True
 

@@ -19,12 +19,13 @@ from engines.networks.catalog import build, fill
 from engines.networks.engine_network import EngineNetwork
 from engines.networks.light_cpn import LightCpnConfig
 from engines.shipping import ship_network
+from tools.outputs import check_outputs, write_text
 from tools.training import parallel
 from tools.training.checkpoints import load_checkpoint
 from tools.training.detector_evaluation import evaluate_detector
 from tools.training.detector_task import DetectorPreset, DetectorTask, fresh_detector
 from tools.training.finding_evaluation import evaluate_finding
-from tools.training.loop import Task, Trainer
+from tools.training.loop import Task, Trainer, already_begun
 from tools.training.loop_config import LoopConfig
 from tools.training.metrics_log import last_validation
 from tools.training.plots import plot_metrics
@@ -89,6 +90,7 @@ def detector(
             network = fresh_detector(task.height, task.width)
             _ship(network, folder, start, export, "detector", "light detector")
         elif evaluate is not None:
+            check_outputs(report)
             _write(evaluate_detector(evaluate, _given(data), pictures, threads), report)
             if with_pose is not None:
                 evaluate_finding(evaluate, with_pose, _given(data), threads)
@@ -124,6 +126,7 @@ def pose2d(
             network = build("light_cpn", _options(task.network))
             _ship(network, folder, start, export, "pose2d", "light CPN")
         elif evaluate is not None:
+            check_outputs(report)
             _write(evaluate_pose2d(evaluate, _given(data), crops, threads, boards), report)
         else:
             scenes = _given(data)
@@ -180,7 +183,9 @@ def _train(
         resumed = trainer.resume()
         if parallel.rank() == 0 and resumed:
             print(f"going on at step {trainer.state.step} of {folder}", flush=True)
-        if start is not None and not resumed:
+        if start is not None and resumed:
+            raise already_begun("--from", folder)
+        if start is not None:
             content = load_checkpoint(start)
             fresh = _load(trainer.network, content, start)
             _load(trainer.average, content, start)
@@ -266,4 +271,4 @@ def _mean(average: Mapping[str, torch.Tensor], other: Path) -> dict[str, torch.T
 def _write(result: Any, report: Path | None) -> None:
     if report is not None:
         text = json.dumps(dataclasses.asdict(result), indent=2)
-        report.write_text(text + "\n", encoding="utf-8")
+        write_text(report, text + "\n")
