@@ -16,6 +16,7 @@ from app.config import load_config
 from app.evaluation import CalibratedErrors, PoseErrors, Truth, pose_errors
 from app.given_files import changed_ns, existing_file, new_file, rig_target
 from app.messages import Pose
+from app.network_files import bring_networks
 from app.process_table import looks_for_cameras
 from app.report import make_report, print_report, write_report
 from app.run_spec import RunSpec, make_run_dir
@@ -240,6 +241,8 @@ def _truth(spec: RunSpec) -> Truth | None:
 def _run(spec: RunSpec, seconds: float | None, report_path: Path | None) -> None:
     console = _console()
     truth = _truth(spec)
+    if spec.mode != "replay":
+        bring_networks(spec.config, console.print)
     collector = _PoseCollector()
     run_dir = make_run_dir()
     rig_before = changed_ns(spec.save_rig)

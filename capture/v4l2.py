@@ -32,6 +32,8 @@ _HAS_DEVICE_CAPABILITIES: Final = 0x80000000
 _BUFFER_CAPTURE: Final = 1
 _BUFFER_CAPTURE_PLANES: Final = 9
 _DISCRETE: Final = 1
+_USUAL_SIZE: Final = (640, 480)
+_USUAL_RATE: Final = 30.0
 _MOST: Final = 256  # a driver that never ends its lists must not hang us
 
 
@@ -126,22 +128,35 @@ def parse_capability(answer: bytes) -> tuple[str, str, int]:
 
 
 def parse_frame_size(answer: bytes) -> list[tuple[int, int]]:
-    """The sizes of a ``v4l2_frmsizeenum``: one, or the smallest and largest of a range."""
+    """The sizes of a ``v4l2_frmsizeenum``: one, or of a range the ends and the usual one."""
     _, _, kind, *numbers = _FRAME_SIZE.unpack(answer)
     if kind == _DISCRETE:
         return [(numbers[0], numbers[1])]
     smallest, largest = (numbers[0], numbers[3]), (numbers[1], numbers[4])
-    return [smallest, largest] if smallest != largest else [largest]
+    width, height = (
+        _within(wanted, *numbers[start : start + 3])
+        for wanted, start in zip(_USUAL_SIZE, (0, 3), strict=True)
+    )
+    return list(dict.fromkeys((smallest, (width, height), largest)))
 
 
 def parse_frame_interval(answer: bytes) -> list[float]:
-    """The rates of a ``v4l2_frmivalenum``: one, or the quickest and slowest of a range."""
+    """The rates of a ``v4l2_frmivalenum``: one, or of a range the ends and the usual one."""
     _, _, _, _, kind, *numbers = _FRAME_INTERVAL.unpack(answer)
     fractions = [(numbers[0], numbers[1])]
     if kind != _DISCRETE:
         fractions.append((numbers[2], numbers[3]))
     # An interval is seconds as numerator and denominator; the rate is its inverse.
-    return [denominator / numerator for numerator, denominator in fractions if numerator]
+    rates = [denominator / numerator for numerator, denominator in fractions if numerator]
+    if kind != _DISCRETE and len(rates) == 2 and min(rates) < _USUAL_RATE < max(rates):
+        rates.insert(1, _USUAL_RATE)
+    return rates
+
+
+def _within(wanted: int, least: int, most: int, step: int) -> int:
+    """The size nearest to a wanted one among ``least``, ``least + step`` … ``most``."""
+    steps = round((min(max(wanted, least), most) - least) / max(step, 1))
+    return min(least + steps * max(step, 1), most)
 
 
 def _modes(descriptor: int, buffer: int) -> Iterator[Mode]:

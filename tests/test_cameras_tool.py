@@ -127,6 +127,13 @@ def test_the_mode_for_four_cameras() -> None:
     assert best_mode(modes[:1]) == modes[0]
     assert best_mode(modes[:3]) == modes[1]  # 15 a second is too slow for a moving person
     assert best_mode([]) == Mode("MJPG", 640, 480, 30.0)
+    virtual = [
+        Mode("YUYV", 2, 1, 1000.0),
+        Mode("YUYV", 8192, 8192, 30.0),
+        Mode("YUYV", 640, 480, 25.0),
+    ]
+    assert best_mode(virtual) == virtual[2]
+    assert best_mode(virtual[:2]) == Mode("MJPG", 640, 480, 30.0)
 
 
 @linux_only
@@ -193,11 +200,13 @@ def test_driver_answers_are_read() -> None:
     discrete = struct.pack("=11I", 0, 0, 1, 640, 480, 0, 0, 0, 0, 0, 0)
     assert parse_frame_size(discrete) == [(640, 480)]
     stepwise = struct.pack("=11I", 0, 0, 3, 160, 1920, 8, 120, 1080, 8, 0, 0)
-    assert parse_frame_size(stepwise) == [(160, 120), (1920, 1080)]
+    assert parse_frame_size(stepwise) == [(160, 120), (640, 480), (1920, 1080)]
+    small = struct.pack("=11I", 0, 0, 3, 160, 400, 16, 120, 300, 16, 0, 0)
+    assert parse_frame_size(small) == [(160, 120), (400, 296), (400, 300)]
     interval = struct.pack("=13I", 0, 0, 640, 480, 1, 1, 30, 0, 0, 0, 0, 0, 0)
     assert parse_frame_interval(interval) == [30.0]
     range_of = struct.pack("=13I", 0, 0, 640, 480, 2, 1, 60, 1, 5, 1, 60, 0, 0)
-    assert parse_frame_interval(range_of) == [60.0, 5.0]
+    assert parse_frame_interval(range_of) == [60.0, 30.0, 5.0]
     nonsense = struct.pack("=13I", 0, 0, 640, 480, 1, 0, 0, 0, 0, 0, 0, 0, 0)
     assert parse_frame_interval(nonsense) == []
 

@@ -40,3 +40,23 @@ def test_what_looks_like_a_date_and_is_none_is_one_line(short_tmp: Path) -> None
     assert done.returncode == 2
     assert "put such a value in quotes" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_networks_are_downloaded_before_the_run_and_said_so(
+    short_tmp: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here from an index that is not there."""
+    for name, value in (
+        ("PIP_INDEX_URL", "http://127.0.0.1:9/simple"),
+        ("PIP_NO_INDEX", "0"),
+        ("PIP_FIND_LINKS", ""),
+        ("PIP_CONFIG_FILE", "/dev/null"),
+    ):
+        monkeypatch.setenv(name, value)
+    config = write_config(short_tmp, [synthetic()], front_end={"kind": "blazepose"})
+    done = run_app(short_tmp, "live", "--config", config, "--headless")
+    assert done.returncode == 2
+    assert "downloading pose_detection.tflite" in done.stdout
+    assert "kind: yolo_cpn" in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert list((short_tmp / "r").iterdir()) == []  # nothing was begun
+    assert not cache.exists() or not any(cache.rglob("*.tflite"))

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import cv2
 import typer
 import yaml
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -115,7 +116,20 @@ def best_mode(modes: Sequence[Mode]) -> Mode:
             abs(mode.fps - _WANTED.fps),
         )
 
-    return min(modes, key=badness, default=_WANTED)
+    # Drivers of virtual cameras offer sizes and rates beyond any camera's.
+    return min(filter(_is_possible, modes), key=badness, default=_WANTED)
+
+
+def _is_possible(mode: Mode) -> bool:
+    """Whether a configuration may ask for it."""
+    try:
+        WebcamSource(
+            kind="webcam", device=0, width=mode.width, height=mode.height,
+            fps=mode.fps or _WANTED.fps, fourcc=mode.fourcc.ljust(4),
+        )  # fmt: skip
+    except ValidationError:
+        return False
+    return True
 
 
 def suggest_cameras(devices: Sequence[VideoDevice]) -> list[CameraConfig]:

@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 
 from engines.backends.litert_backend import LiteRtBackend
-from engines.errors import UserError
 from engines.front_ends.base import Image, StageTime, View2D
 from engines.front_ends.blazepose import models
 from engines.front_ends.blazepose.detector import PersonDetector
@@ -21,7 +20,6 @@ from engines.front_ends.blazepose.joints import to_view
 from engines.front_ends.blazepose.landmarks import BodyLandmarks, LandmarkFinder
 from engines.front_ends.blazepose.region import Region
 from engines.front_ends.tracking import Candidate, PersonTrack, TrackSettings
-from engines.weights_cache import WeightsFile, load
 
 _MIN_PRESENCE: Final = 0.5
 _TRIES: Final = 2
@@ -41,14 +39,6 @@ class _Outcome:
     view: View2D | None
     detect_s: float = 0.0
     landmarks_s: float = 0.0
-
-
-def _fetched(file: WeightsFile) -> bytes:
-    try:
-        return load(file)
-    except UserError as error:
-        other = "or use the networks that ship, front_end: {kind: yolo_cpn}"
-        raise UserError(f"{error}; {other}") from None
 
 
 class BlazePoseFrontEnd:
@@ -72,7 +62,7 @@ class BlazePoseFrontEnd:
             for view in range(views)
         )
         workers = min(views, threads)
-        detector, landmarks = _fetched(models.DETECTOR), _fetched(models.LANDMARKS)
+        detector, landmarks = models.fetched(models.DETECTOR), models.fetched(models.LANDMARKS)
         self._backends: list[LiteRtBackend] = []
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for _ in range(workers):

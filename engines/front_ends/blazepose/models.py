@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from engines.weights_cache import WeightsFile
+from engines.errors import UserError
+from engines.weights_cache import WeightsFile, load
 from engines.weights_source import WheelMember
 
 # The last version whose wheel carries the networks; later ones download them at run time.
@@ -37,3 +38,16 @@ LANDMARKS: Final = WeightsFile(
 """Finds the 33 body landmarks of one person in an upright square crop."""
 
 WEIGHTS: Final = (DETECTOR, LANDMARKS)
+
+
+def fetched(file: WeightsFile) -> bytes:
+    """One of the files, from the cache or downloaded.
+
+    Raises:
+        UserError: it cannot be had; the text names the networks that need no download, too.
+    """
+    try:
+        return load(file)
+    except UserError as error:
+        other = "or use the networks that ship, front_end: {kind: yolo_cpn}"
+        raise UserError(f"{error}; {other}") from None
