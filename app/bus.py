@@ -1,9 +1,10 @@
 """ZeroMQ publishers and subscribers for the topics of one run.
 
 Every publisher binds one ``ipc://`` socket in the run's private folder; subscribers connect to it
-in any order. Live topics are PUB/SUB: a slow subscriber loses the oldest messages, and sequence
-numbers in the messages let it count them. Offline runs use PUSH/PULL for frames: nothing is lost
-and the source waits. Nothing here is reachable from another machine.
+in any order. Live topics are PUB/SUB: a subscriber that is slow for longer than its queue lasts
+loses what comes then, and sequence numbers in the messages let it count them; of topics of which
+only the newest message counts, all others are lost. Offline runs use PUSH/PULL for frames: nothing
+is lost and the source waits. Nothing here is reachable from another machine.
 
 A socket belongs to the thread that made it.
 """
@@ -26,6 +27,9 @@ from engines.errors import UserError
 
 M = TypeVar("M", bound=Message)
 _MAX_IPC_PATH = 100  # sun_path holds 108 bytes on Linux; libzmq needs a few of them
+
+
+_LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class Publisher(Generic[M]):
         linger_ms = 500 if lossless else 0
         self._socket.setsockopt(zmq.LINGER, linger_ms)
         self._socket.setsockopt(zmq.SNDHWM, topic.info.depth)
+        if topic.info.newest:
+            self._socket.setsockopt(zmq.CONFLATE, 1)
         self._tracker: zmq.MessageTracker | None = None
         self._socket.bind(endpoint(run_dir, topic, key))
 
@@ -92,6 +98,8 @@ class Publisher(Generic[M]):
         parts: list[bytes | memoryview] = [self._encoder.encode(message)]
         if self._topic.info.payload:
             parts.append(payload if payload is not None else b"")
+        if self._topic.info.newest:  # where only the newest is kept, a message has one part
+            parts = [b"".join((len(parts[0]).to_bytes(_LENGTH_BYTES, "little"), *parts))]
         try:
             tracker = self._socket.send_multipart(
                 parts, flags=zmq.NOBLOCK, copy=False, track=self._lossless
@@ -164,6 +172,8 @@ class Subscriber(Generic[M]):
         )
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, topic.info.depth)
+        if topic.info.newest:
+            self._socket.setsockopt(zmq.CONFLATE, 1)
         # A publisher that was restarted is found again soon, at any time of the run.
         self._socket.setsockopt(zmq.RECONNECT_IVL, 20)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 200)
@@ -212,17 +222,19 @@ class Subscriber(Generic[M]):
 
     def _take(self) -> Received[M] | None:
         frames = self._socket.recv_multipart(flags=zmq.NOBLOCK, copy=False)
+        parts = [frame.buffer.toreadonly() for frame in frames]
+        if self._topic.info.newest:
+            parts = _parted(parts[0])
         wanted = 2 if self._topic.info.payload else 1
         try:
-            message = self._decoder.decode(frames[0].buffer)
+            message = self._decoder.decode(parts[0])
         except msgspec.DecodeError:
             self.malformed += 1
             return None
-        if len(frames) != wanted or message.schema != SCHEMA_VERSION:
+        if len(parts) != wanted or message.schema != SCHEMA_VERSION:
             self.malformed += 1
             return None
-        payload = frames[1].buffer.toreadonly() if wanted == 2 else memoryview(b"")
-        return Received(cast(M, message), payload)
+        return Received(cast(M, message), parts[1] if wanted == 2 else memoryview(b""))
 
     def __enter__(self) -> Subscriber[M]:
         return self
@@ -234,3 +246,9 @@ class Subscriber(Generic[M]):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _parted(whole: memoryview) -> list[memoryview]:
+    """Message and payload of one part that holds both."""
+    end = _LENGTH_BYTES + int.from_bytes(whole[:_LENGTH_BYTES], "little")
+    return [whole[_LENGTH_BYTES:end], whole[end:]]

@@ -16,7 +16,9 @@ class TopicInfo:
         message: the struct that it carries.
         keyed: one publisher per camera or process, told apart by a key.
         payload: a second part with raw bytes follows the struct.
-        depth: how many messages a slow subscriber may be behind before the oldest are dropped.
+        depth: how many messages wait on either side of a socket for a slow subscriber; those that
+            come then are lost.
+        newest: only the newest message waits, whatever the depth.
         recorded: whether the recorder keeps it.
     """
 
@@ -24,6 +26,7 @@ class TopicInfo:
     keyed: bool = False
     payload: bool = False
     depth: int = 4
+    newest: bool = False
     recorded: bool = False
 
 
@@ -55,7 +58,7 @@ TOPICS: dict[Topic, TopicInfo] = {
     Topic.CAMERA_STATUS: TopicInfo(messages.CameraStatus, keyed=True, depth=16, recorded=True),
     Topic.JOINTS2D: TopicInfo(messages.Joints2D, depth=256, recorded=True),
     Topic.POSES: TopicInfo(messages.Pose, depth=256, recorded=True),
-    Topic.PREVIEWS: TopicInfo(messages.Previews, payload=True, depth=2),
+    Topic.PREVIEWS: TopicInfo(messages.Previews, payload=True, newest=True),
     Topic.EVIDENCE: TopicInfo(messages.Evidence, depth=256),
     Topic.RIG: TopicInfo(messages.RigUpdate, depth=16, recorded=True),
     Topic.PIPELINE_STATUS: TopicInfo(run_messages.PipelineStatus, depth=16, recorded=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,12 @@ import zmq
 
 from app.bus import Publisher, Subscriber, endpoint
 from app.clock import now_ns
-from app.messages import FrameHeader
+from app.messages import FrameHeader, Previews
 from app.run_messages import Command, RunState
 from app.topics import Topic
 from engines.errors import UserError
 from live_runs import wait_for
+from tests.staged_run import joints2d
 
 pytestmark = pytest.mark.alone
 
@@ -87,6 +89,34 @@ def test_a_slow_subscriber_loses_the_oldest_and_is_never_far_behind(short_tmp: P
         assert 0 < len(received) < 5000
         epochs = [r.message.epoch_ns for r in received]
         assert epochs == sorted(epochs)
+
+
+def test_of_previews_a_slow_subscriber_gets_the_newest(short_tmp: Path) -> None:
+    pixels = np.zeros(1_200_000, np.uint8)
+
+    def preview(index: int) -> Previews:
+        return Previews(index=index, time_ns=now_ns(), parts=(), joints2d=joints2d(index))
+
+    with (
+        Publisher[Previews](short_tmp, Topic.PREVIEWS) as publisher,
+        Subscriber[Previews](short_tmp, Topic.PREVIEWS) as subscriber,
+    ):
+        wait_for(
+            lambda: publisher.send(preview(-1), pixels.data) and subscriber.receive(50) is not None,
+            "connection",
+            10,
+        )
+        for round_ in range(3):
+            for k in range(20):
+                pixels = np.full(1_200_000, k, np.uint8)
+                publisher.send(preview(100 * round_ + k), pixels.data)
+                time.sleep(0.01)
+            time.sleep(0.3)
+            newest = subscriber.latest()
+            assert newest is not None and newest.message.index == 100 * round_ + 19
+            assert newest.payload.nbytes == 1_200_000 and newest.payload[-1] == 19
+            assert newest.payload.readonly
+        assert subscriber.malformed == 0
 
 
 def test_a_restarted_publisher_is_found_again(short_tmp: Path) -> None:
