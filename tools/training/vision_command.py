@@ -253,6 +253,8 @@ def _ship(
     fill(network, _inner(average), path)
     written = ship_network(network, target, stem, name=name, training=training)
     print(f"wrote {written} and the weights beside it (step {step})")
+    if stem == "pose2d" and (target / "lifter.json").is_file():
+        print("the lifter reads its context once told to: python -m tools.train adopt")
 
 
 def _mean(average: Mapping[str, torch.Tensor], other: Path) -> dict[str, torch.Tensor]:

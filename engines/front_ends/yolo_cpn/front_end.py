@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +25,7 @@ from engines.front_ends.yolo_cpn.regions import box_of_joints, is_plausible, lik
 from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from engines.model_files import Precision
 
+_LOG = logging.getLogger("front end")
 _STAGES: Final = ("pictures", "detect", "pose", "context")
 
 
@@ -267,6 +269,11 @@ def open_yolo_cpn(
     if engine == "auto" and backends[0].device != backends[1].device:
         # The engine of one has been built and that of the other has not; pictures go up once or
         # not at all.
+        _LOG.warning(
+            "detector and pose network would run on different devices (%s, %s), so both run on "
+            "ONNX Runtime; build the engine that is missing: python -m tools.build_engines",
+            *(backend.provider for backend in backends),
+        )
         for backend in backends:
             backend.close()
         backends = [open_backend(path, "onnxruntime", threads) for path in paths]

@@ -47,7 +47,7 @@ class TensorOperations:
         self._mean = torch.tensor(CPN_MEAN, device=self._device).reshape(3, 1, 1)
         self._bars = torch.tensor(LETTERBOX_FILL, device=self._device).reshape(3, 1, 1)
         # On a GPU the small steps are recorded: launching one by one takes longer than they do.
-        self._cutters: dict[tuple[int, int, int, int], CudaGraphs] = {}
+        self._cutters: dict[tuple[int, ...], CudaGraphs] = {}
         self._heat = TensorHeat(device)
 
     def take(self, images: Sequence[Image | None]) -> None:
@@ -153,7 +153,9 @@ class TensorOperations:
         given = torch.from_numpy(sides).to(self._device, non_blocking=True)
         if self._device.type == "cpu":
             return _sampled(pictures, given, factor, height, width, colour)
-        key = (factor, height, width, id(colour))  # (both colours live as long as this object)
+        # Pictures of another shape get graphs of their own: what these answer is needed until all
+        # are cut. (Both colours live as long as this object.)
+        key = (*pictures.shape[1:3], factor, height, width, id(colour))
         if key not in self._cutters:
 
             def run(pictures: Tensor, sides: Tensor) -> tuple[Tensor, ...]:
