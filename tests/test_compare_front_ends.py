@@ -75,7 +75,7 @@ def test_a_folder_without_videos_is_one_line(tmp_path: Path) -> None:
         cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.strip() == f"no .mp4 files in {tmp_path}"
+    assert done.stderr.strip() == f"error: no .mp4 files in {tmp_path}"
 
 
 def test_the_pose_network_alone_looks_around_given_joints(tmp_path: Path) -> None:
