@@ -27,9 +27,7 @@ from engines.errors import UserError
 
 M = TypeVar("M", bound=Message)
 _MAX_IPC_PATH = 100  # sun_path holds 108 bytes on Linux; libzmq needs a few of them
-
-
-_LENGTH_BYTES = 4
+_LENGTH_BYTES = 4  # of a message that lies in one part with its payload
 
 
 @dataclass(frozen=True, slots=True)

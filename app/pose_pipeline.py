@@ -23,7 +23,7 @@ from engines.front_ends.base import FrontEnd, StageTime, View2D
 from engines.level import LevelEstimator
 from engines.lifter import ContextWindow, LiftedViews, Lifter
 from engines.rig.types import Rig
-from engines.skeleton import JOINT_COUNT
+from engines.skeleton import JOINT_COUNT, LEG_JOINTS
 from engines.swap_mending import GROUPS, SwapMender, exchanged
 from engines.view_fusion import FusedPose, ViewFusion
 
@@ -34,7 +34,6 @@ _MIN_JOINTS = 6
 _RECENT_FRAMES = 9
 _SURE_MM, _LOST_MM = 20.0, 220.0
 _HOPELESS_MM = 100.0
-_LEGS = [2, 3, 5, 6]
 _SELDOM = 0.1
 """Joints known in a smaller share of views and instants, and not to be guessed, are not drawn."""
 
@@ -236,7 +235,7 @@ class PosePipeline:
         recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
         # A guess now and then is no sighting.
         seldom = (recent[..., 2] > 0).mean((0, 1)) < _SELDOM
-        self._legs_seen = not seldom[_LEGS].any()
+        self._legs_seen = not seldom[list(LEG_JOINTS)].any()
         self._level.update(time_ns, fused.joints, fused.rotations, self._legs_seen)
         turn = self._rig.to_world(fused.reference, fused.rotations)
         if turn is None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from engines.rig.fusion import pose_with_rig
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Floats, Observation, Rig
 from engines.rig.world import set_front, set_level
-
-_LEGS: Final = (2, 3, 5, 6)
-"""Knees and ankles."""
+from engines.skeleton import LEG_JOINTS
 
 WorldAction = Literal["level", "front"]
 """The person stands upright, or faces the front at the origin."""
@@ -49,4 +47,4 @@ class WorldWish:
             return None
         if self.action == "front":
             return set_front(rig, pose.joints)
-        return set_level(rig, pose.joints, bool((pose.views[list(_LEGS)] > 0).all()))
+        return set_level(rig, pose.joints, bool((pose.views[list(LEG_JOINTS)] > 0).all()))

@@ -23,7 +23,8 @@ from engines.compact_onnx import compact
 from engines.export import OPSET, save_onnx, to_onnx
 from engines.networks.catalog import build, fill, save_network
 from engines.networks.engine_network import MAX_VIEWS, EngineNetwork
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH, RigLifter
+from engines.networks.rig_lifter import RigLifter
+from engines.skeleton import BODY_UNIT_BONE_LENGTH
 
 FORMAT_VERSION: Final = 1
 SIZE_LIMIT: Final = 16_000_000

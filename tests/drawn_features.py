@@ -21,8 +21,7 @@ from engines.networks.joint_context import (
     TOWARDS_DOUBT,
     TOWARDS_UNIT,
 )
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
-from engines.skeleton import PARENTS
+from engines.skeleton import BODY_UNIT_BONE_LENGTH, PARENTS
 from tools.training.feature_scenes import FeatureScene
 from tools.training.rendered_errors import RenderedErrors
 from tools.training.told_context import BODY_UNITS_PER_HEIGHT

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from engines.errors import UserError
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
-from engines.skeleton import MIRROR, PARENTS
+from engines.skeleton import BODY_UNIT_BONE_LENGTH, MIRROR, PARENTS
 from tests.lifter_training import CPU
 from tools.training.bodies import BodyRanges, body_offsets, vary_bodies
 from tools.training.lifter_data import TRAIN_SCENES, WindowSource

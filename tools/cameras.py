@@ -123,13 +123,21 @@ def best_mode(modes: Sequence[Mode]) -> Mode:
 def _is_possible(mode: Mode) -> bool:
     """Whether a configuration may ask for it."""
     try:
-        WebcamSource(
-            kind="webcam", device=0, width=mode.width, height=mode.height,
-            fps=mode.fps or _WANTED.fps, fourcc=mode.fourcc.ljust(4),
-        )  # fmt: skip
+        _source(0, mode)
     except ValidationError:
         return False
     return True
+
+
+def _source(device: int | str, mode: Mode) -> WebcamSource:
+    return WebcamSource(
+        kind="webcam",
+        device=device,
+        width=mode.width,
+        height=mode.height,
+        fps=mode.fps or _WANTED.fps,
+        fourcc=mode.fourcc.ljust(4),
+    )
 
 
 def suggest_cameras(devices: Sequence[VideoDevice]) -> list[CameraConfig]:
@@ -138,16 +146,9 @@ def suggest_cameras(devices: Sequence[VideoDevice]) -> list[CameraConfig]:
     for device in devices:
         if device.problem or len(cameras) == _MOST_CAMERAS:
             continue
-        mode = best_mode(device.modes)
         number = device.path.name if sys.platform != "linux" else ""
-        source = WebcamSource(
-            kind="webcam",
-            device=int(number) if number.isdigit() else str(device.stable_path),
-            width=mode.width,
-            height=mode.height,
-            fps=mode.fps or _WANTED.fps,
-            fourcc=mode.fourcc.ljust(4),
-        )
+        name = int(number) if number.isdigit() else str(device.stable_path)
+        source = _source(name, best_mode(device.modes))
         cameras.append(CameraConfig(id=f"cam{len(cameras)}", source=source))
     return cameras
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from app.given_files import check_writable
 from engines.errors import UserError
+from engines.rig.rig_file import save_bytes
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg")
 
@@ -45,20 +46,16 @@ def check_picture(path: Path | None) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file, and its folder where there is none.
+    """Writes a file whole or not at all, and its folder where there is none.
 
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    save_bytes(path, text.encode())
 
 
 def write_picture(path: Path, image: npt.NDArray[np.uint8]) -> None:
-    """Writes a picture, and its folder where there is none.
+    """Writes a picture whole or not at all, and its folder where there is none.
 
     Args:
         path: whose ending ``check_picture`` lets pass.
@@ -70,8 +67,4 @@ def write_picture(path: Path, image: npt.NDArray[np.uint8]) -> None:
     made, data = cv2.imencode(path.suffix.lower(), image)
     if not made:
         raise UserError(f"{path}: the picture cannot be made")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+    save_bytes(path, data.tobytes())

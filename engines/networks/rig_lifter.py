@@ -19,13 +19,6 @@ from engines.networks.context_stream import ContextStream, merged_frames
 from engines.networks.pointed_joints import Pointed
 from engines.skeleton import JOINT_COUNT
 
-BODY_UNIT_BONE_LENGTH: Final = 4.2
-"""The 16 bones of a body add up to this many body units."""
-
-STATURE_BODY_UNITS: Final = 1.80
-"""How tall a standing body is, head top to floor: 1.805 is the mean of 978 rendered people, whose
-stature is known; one person is off by 1.8 % from that (standard deviation)."""
-
 _FEATURES: Final = 6  # per joint and frame: x, y in the box; x, y in the picture; confidence; seen
 _BOX_FEATURES: Final = 4
 _LOG_SIGMA_START: Final = -2.0  # about 140 mm

@@ -16,7 +16,7 @@ import numpy as np
 
 from engines.errors import UserError
 from engines.rig.pixel_cameras import PixelCamera, from_pixel_cameras, to_pixel_cameras
-from engines.rig.rig_file import read_bytes, rig_from_json, rig_to_json, save_text
+from engines.rig.rig_file import read_bytes, rig_from_json, rig_to_json, save_bytes
 from engines.rig.toml_formats import guess_toml, guess_unit, read_toml, write_toml
 from engines.rig.types import Rig
 from engines.rig.yaml_formats import read_easymocap, read_opencv, write_easymocap, write_opencv
@@ -74,17 +74,17 @@ def save_rig(rig: Rig, path: Path, kind: RigFormat | None = None) -> tuple[Path,
     """
     kind = kind or guess_format(path)
     if kind == "own":
-        save_text(path, rig_to_json(rig))
+        save_bytes(path, rig_to_json(rig))
         return (path,)
     cameras = to_pixel_cameras(rig)
     if kind == "easymocap":
         folder = path.parent if path.name in ("intri.yml", "extri.yml") else path
         intri, extri = write_easymocap(_plain_names(cameras))
-        save_text(folder / "intri.yml", intri.encode())
-        save_text(folder / "extri.yml", extri.encode())
+        save_bytes(folder / "intri.yml", intri.encode())
+        save_bytes(folder / "extri.yml", extri.encode())
         return folder / "intri.yml", folder / "extri.yml"
     text = write_opencv(cameras) if kind == "opencv" else write_toml(cameras, kind, rig.levelled)
-    save_text(path, text.encode())
+    save_bytes(path, text.encode())
     return (path,)
 
 

@@ -10,10 +10,7 @@ import numpy as np
 from engines.errors import UserError
 from engines.rig.types import CAMERA_PARAMETERS, Bools, Floats, KnownCamera
 from engines.rig.unknowns import Priors
-from engines.skeleton import BONES
-
-BODY_UNITS_OF_BONE: Final = 4.2
-"""All 16 bones of the skeleton together, in the lifter's body units."""
+from engines.skeleton import BODY_UNIT_BONE_LENGTH, BONES
 
 BONE_SHARES: Final = np.array(
     [
@@ -72,7 +69,7 @@ class Knowledge:
     @property
     def bone_sum(self) -> float:
         """Sum of the bone lengths between the 2D joints, metres."""
-        return BODY_UNITS_OF_BONE * self.body_unit_m * self.bone_share
+        return BODY_UNIT_BONE_LENGTH * self.body_unit_m * self.bone_share
 
 
 def check_knowledge(knowledge: Knowledge) -> None:

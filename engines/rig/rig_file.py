@@ -150,7 +150,7 @@ def _camera(record: _CameraRecord, place: str) -> RigCamera:
     )
 
 
-def save_text(path: Path, data: bytes) -> None:
+def save_bytes(path: Path, data: bytes) -> None:
     """Writes a file whole or not at all.
 
     Raises:

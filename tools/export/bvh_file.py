@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH, STATURE_BODY_UNITS
-from engines.skeleton import JOINT_NAMES, PARENTS
+from engines.skeleton import BODY_UNIT_BONE_LENGTH, JOINT_NAMES, PARENTS, STATURE_BODY_UNITS
 from tools.export.bone_rotations import CHILDREN, place_joints, turn_bones
 from tools.export.motion import Floats, Motion
 

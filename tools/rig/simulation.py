@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
 from engines.rig.rotations import exponential
 from engines.rig.types import Floats, Observation
-from engines.skeleton import total_bone_length
+from engines.skeleton import BODY_UNIT_BONE_LENGTH, total_bone_length
 from tools.rig.motion import Motion, about_z, random_body, random_motion
 from tools.training.keypoint_errors import KeypointErrors, observe
 from tools.training.mocap import Mocap

@@ -12,6 +12,7 @@ import typer
 from engines.errors import UserError
 from engines.lifter import read_card
 from engines.model_files import check_shipped
+from tools.outputs import write_text
 
 
 def adopt(
@@ -36,7 +37,7 @@ def adopt(
             print(f"{lifter} reads {pose2d} already")
             return
         path = lifter.with_suffix(".json")
-        _write(_adopted(_read(path), digest), path)
+        write_text(path, json.dumps(_adopted(_read(path), digest), indent=2) + "\n")
         print(f"{lifter} reads {pose2d} ({digest}) from now on; before: {known}")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -57,14 +58,3 @@ def _adopted(card: dict[str, Any], digest: str) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
-
-
-def _write(card: dict[str, Any], path: Path) -> None:
-    scratch = path.with_name(path.name + ".part")
-    try:
-        scratch.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 
 from engines.errors import UserError
-from engines.networks.rig_lifter import STATURE_BODY_UNITS, RigLifter
+from engines.networks.rig_lifter import RigLifter
 from engines.shipping import ship_lifter
+from engines.skeleton import STATURE_BODY_UNITS
 from tools.outputs import check_outputs, write_text
 from tools.training import parallel
 from tools.training.checkpoints import load_checkpoint

@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from engines.errors import UserError
-from engines.networks.rig_lifter import BODY_UNIT_BONE_LENGTH
-from engines.skeleton import BONES, JOINT_COUNT
+from engines.skeleton import BODY_UNIT_BONE_LENGTH, BONES, JOINT_COUNT
 
 Split = Literal["train", "validation", "test"]
 
