@@ -33,9 +33,10 @@ T = TypeVar("T")
 _MIN_JOINTS = 6
 _RECENT_FRAMES = 9
 _SURE_MM, _LOST_MM = 20.0, 220.0
-_HOPELESS_MM = 100.0
 _SELDOM = 0.1
-"""Joints known in a smaller share of views and instants, and not to be guessed, are not drawn."""
+_HOPELESS_MM, _WORTH_MM = 80.0, 60.0
+"""A joint known in a smaller share of views and instants is drawn up to the first expected error,
+and once it is not, from the second on again: so that it does not flicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class PosePipeline:
         self._fused: FusedPose | None = None
         self._fused_ns = 0
         self._legs_seen = True
+        self._undrawn = np.zeros(JOINT_COUNT, bool)
         self._stages: list[StageTime] = []
 
     def process(self, frames: FrameSet) -> PipelineResult:
@@ -259,8 +261,8 @@ class PosePipeline:
         joints = bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))
         sigma_mm = pose.sigma * 1000
         confidence = np.clip((_LOST_MM - sigma_mm) / (_LOST_MM - _SURE_MM), 0.05, 1.0)
-        unseen = seldom & (sigma_mm > _HOPELESS_MM)
-        confidence[unseen] = 0.0
+        self._undrawn = seldom & (sigma_mm > np.where(self._undrawn, _WORTH_MM, _HOPELESS_MM))
+        confidence[self._undrawn] = 0.0
         known = np.isfinite(sigma_mm)
         return Skeleton3D(
             time_ns=time_ns,
