@@ -21,7 +21,7 @@ from rich.table import Table
 
 from app.config import AppConfig, load_config
 from engines.backends.base import DescribedBackend
-from engines.backends.device import tensorrt_obstacle
+from engines.backends.device import find_gpu, tensorrt_obstacle
 from engines.backends.select import EngineName, open_backend
 from engines.backends.validation import zeros_for
 from engines.errors import UserError
@@ -84,11 +84,11 @@ def main(
         raise UserError(f"the configuration asks for engine tensorrt, but there is {obstacle}")
     console = Console(highlight=False, soft_wrap=True)
     if obstacle is not None:
-        # Half precision pays on a GPU; a CPU only converts it back.
-        wanted = "fp32"
+        if find_gpu() is None:  # half precision pays there; a CPU only converts it back
+            wanted = "fp32"
         console.print(
             f"TensorRT cannot run here ({obstacle}): nothing to build; the networks are exported "
-            "and ONNX Runtime runs them",
+            "for the other engines",
             markup=False,
         )
     prepared = prepare(names, wanted, engine, obstacle is None, force)

@@ -140,7 +140,9 @@ def _check(args: argparse.Namespace) -> None:
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tools.calibrate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "source", type=Path, nargs="+", help="one .mcap recording, videos, or their folder"
@@ -149,7 +151,9 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="replace it where it exists")
     parser.add_argument("--format", choices=FORMATS, help="of it; by default told from its ending")
     parser.add_argument("--report", type=Path, help="folder for report.md and rig.png")
-    parser.add_argument("--body-height", type=float, help="metres; default 1.70")
+    parser.add_argument(
+        "--body-height", type=float, help="metres; default the recording's, else 1.70"
+    )
     parser.add_argument(
         "--fov", action="append", default=[], help="known horizontal field of view: 63 or name=63"
     )
@@ -162,13 +166,18 @@ def main() -> int:
     parser.add_argument("--intrinsics", type=Path, help="rig file whose lenses are known")
     parser.add_argument("--fixed", type=Path, help="rig file whose cameras have not moved")
     parser.add_argument("--compare", type=Path, help="a rig file to say the difference from")
-    parser.add_argument("--weights", type=Path, default=Path("weights/lifter.onnx"))
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        default=Path("weights/lifter.onnx"),
+        help="the lifter; default %(default)s",
+    )
     parser.add_argument(
         "--front-end", choices=("blazepose", "yolo_cpn"), help="for videos; default blazepose"
     )
     parser.add_argument("--rate", type=float, help="most sets a second of videos; default 30")
     parser.add_argument("--seconds", type=float, help="most seconds of videos; default 60")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of the networks; default 2")
     args = parser.parse_args()
     try:
         _check(args)

@@ -187,7 +187,9 @@ def show(result: Agreement) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.compare_front_ends", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("folder", type=Path, help="folder with one .mp4 a view")
     parser.add_argument("--detector", default=SHIPPED, help="name or file; the shipped one")
     parser.add_argument("--pose", default=SHIPPED, help="name or file; the shipped one")

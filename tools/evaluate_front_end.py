@@ -199,7 +199,9 @@ def check_steps(*steps: int) -> None:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.evaluate_front_end", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("folder", type=Path, help="folder with one .mp4 a view")
     parser.add_argument("--front-end", choices=("blazepose", "yolo_cpn"), default="blazepose")
     parser.add_argument("--engine", default="auto", help="what runs its networks")

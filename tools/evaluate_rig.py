@@ -24,7 +24,7 @@ PARTS = ("accuracy", "seconds", "cameras", "failures", "bump")
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.evaluate_rig", description=__doc__)
     parser.add_argument("--mocap", type=Path, required=True, help="motion capture (.npz)")
     parser.add_argument("--weights", type=Path, default=Path("weights/lifter.onnx"))
     parser.add_argument(

@@ -27,8 +27,8 @@ def main(
 ) -> None:
     """Make a whole recording of one that ended with a crash, kill -9 or a power cut.
 
-    All whole chunks are kept, at most the last second is lost. FILE itself is not changed, unless
-    --in-place is given.
+    All whole chunks are kept: what came in the last 0.4 s is lost, after a power cut also what the
+    disk had not yet taken. FILE itself is not changed, unless --in-place is given.
     """
     try:
         if in_place and output is not None:

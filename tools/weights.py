@@ -30,6 +30,11 @@ RegistryOption = Annotated[
 _console = Console(highlight=False, soft_wrap=True)
 
 
+@app.callback()
+def main() -> None:
+    """Tell which weights there are, fetch or import them, and check their hashes."""
+
+
 @app.command("list")
 def list_models(registry: RegistryOption = REGISTRY) -> None:
     """Show every model: what it is for, its terms, and whether it is here."""

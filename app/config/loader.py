@@ -168,9 +168,9 @@ def _resolve_paths(config: schema.AppConfig, folder: Path) -> schema.AppConfig:
             return path
         if path.parts[:1] == ("out",):
             return Path.cwd() / path
-        if path.parts[:1] in (("weights",), ("capture",)):
-            return repository / path
-        return folder / path
+        beside = folder / path
+        shipped = path.parts[:1] in (("weights",), ("capture",)) and (repository / path).exists()
+        return repository / path if shipped and not beside.exists() else beside
 
     for camera in data["cameras"]:
         if camera["source"]["kind"] == "file":

@@ -173,7 +173,11 @@ class RecorderConfig(_Section):
 
 
 class AppConfig(_Section):
-    """Everything that one run needs to know. Paths are relative to the configuration file.
+    """Everything that one run needs to know.
+
+    Paths are relative to the configuration file. What begins with ``weights/`` or ``capture/`` and
+    is not there comes from the program's own folders of these names, and what begins with ``out``
+    goes to the current folder.
 
     ``precision`` is that of networks on a GPU; a CPU always runs single precision.
     """

@@ -212,7 +212,7 @@ def _open_session(path: Path, threads: int, provider: Provider) -> Any:
     if provider not in available_providers():
         raise UserError(
             f"ONNX Runtime {onnxruntime.__version__} here has no {_PROVIDER_TITLES[provider]}: "
-            "install requirements-gpu.txt or choose another engine"
+            "requirements-gpu.txt says how to install it; or choose another engine"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -34,14 +34,15 @@ def open_backend(
             an engine has been built for this network and GPU, else ONNX Runtime on the GPU, else
             torch on the GPU, else ONNX Runtime on the CPU. Which one it is stands in ``provider``.
         threads: CPU threads within an operator; None takes the cores of this process.
-        precision: of the inside on a GPU, where ``python -m tools.build_engines`` has made the
-            half-precision export; a CPU always runs single precision.
+        precision: of the inside on a GPU (with TensorRT and ONNX Runtime where ``python -m
+            tools.build_engines`` has made the half-precision export); a CPU always runs single
+            precision.
 
     Raises:
         UserError: the file cannot be loaded, or the engine asked for is missing.
     """
     if engine == "torch":
-        return _open_torch(path, threads)
+        return _open_torch(path, threads, half=precision == "fp16")
     onnx = _beside(path, ".onnx")
     if engine == "tensorrt":
         from engines.backends.tensorrt_backend import TensorRtBackend

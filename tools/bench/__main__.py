@@ -14,6 +14,13 @@ from tools.bench.pipeline import pipeline
 from tools.bench.training import training
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Measure networks, engines, the live chain and training on this machine."""
+
+
 app.command()(engines)
 app.command()(chain)
 app.command()(pipeline)
