@@ -12,7 +12,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from app.config import load_config
+from app.config import RecorderConfig, load_config
 from app.evaluation import CalibratedErrors, PoseErrors, Truth, pose_errors
 from app.given_files import changed_ns, existing_file, new_file, rig_target
 from app.messages import Pose
@@ -123,8 +123,13 @@ def replay(
     from app.recording.reader import read_run_spec
 
     settings = read_run_spec(file).config
+    # A recording may come from elsewhere: it does not say where to write on this computer.
+    folder = RecorderConfig(folder=Path.cwd() / "out")
+    settings = settings.model_copy(update={"recorder": folder})
     if config is not None:
-        settings = settings.model_copy(update={"viewer": load_config(config).viewer})
+        given = load_config(config)
+        update = {"viewer": given.viewer, "recorder": given.recorder}
+        settings = settings.model_copy(update=update)
     windowless = headless or not has_display()
     spec = RunSpec(
         mode="replay",
@@ -282,6 +287,8 @@ def _close(
     rig_saved: bool,
 ) -> None:
     console.print(f"ended: {outcome.reason}")
+    for remark in outcome.remarks:
+        console.print(f"note: {remark}", markup=False)
     status = outcome.pipeline
     if status is not None:
         report = make_report(status, errors, calibrated, outcome.rig)

@@ -94,6 +94,7 @@ def main(context: ProcessContext) -> None:
 
     next_status = next_preview = 0
     while not context.stop.is_set():
+        context.turned()
         frames = receiver.next_set(timeout_s=0.1)
         for received in commands.drain():
             _obey(pipeline, received.message)

@@ -44,6 +44,7 @@ class _Said:
 
     state: State = "starting"
     detail: str = ""
+    turned_ns: int = 0
     changed: threading.Event = field(default_factory=threading.Event)
 
 
@@ -74,6 +75,14 @@ class ProcessContext:
         self._said.state = "ready"
         self._said.detail = detail
         self._said.changed.set()
+
+    def turned(self) -> None:
+        """Tells the supervisor that the main loop goes round.
+
+        The heartbeat has a thread of its own, which goes on where the loop hangs in a driver: who
+        has called this once counts as stuck as soon as no further call follows for long.
+        """
+        self._said.turned_ns = now_ns()
 
     def finished(self, detail: str = "") -> None:
         """Tells the supervisor that the work is done."""
@@ -141,6 +150,7 @@ def _beat(name: str, run_dir: Path, said: _Said, stop: threading.Event) -> None:
                     at_ns=now_ns(),
                     state=said.state,
                     detail=said.detail,
+                    turned_ns=0 if said.state == "finished" else said.turned_ns,
                 )
             )
             if ended:

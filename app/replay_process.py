@@ -46,9 +46,14 @@ def main(context: ProcessContext) -> None:
     if start_ns is not None:
         _play(context, publishers, first, messages, start_ns)
         context.stop.wait(_LINGER_S)
-    context.finished(
-        f"the recording is damaged: {recording.damage}" if recording.damage else "played"
-    )
+    context.finished(_remark(recording))
+
+
+def _remark(recording: Recording) -> str:
+    """What the user must know of a recording that was read as far as it went."""
+    if recording.damage:
+        return f"the recording is damaged, only what came before was shown: {recording.damage}"
+    return "" if recording.ended else "the recording was cut off: its end is missing"
 
 
 def _wait_for_start(context: ProcessContext, run_states: Subscriber[RunState]) -> int | None:

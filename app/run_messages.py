@@ -70,13 +70,23 @@ class PipelineStatus(Message, tag="pipeline_status", frozen=True, kw_only=True):
 
 
 class Heartbeat(Message, tag="heartbeat", frozen=True, kw_only=True):
-    """A process is alive; sent twice a second."""
+    """A process is alive; sent twice a second.
+
+    Attributes:
+        process: its row in the process table.
+        pid: of this start.
+        at_ns: when it was sent.
+        state: what it does.
+        detail: about that.
+        turned_ns: when its main loop last went round; 0 where it does not say.
+    """
 
     process: str
     pid: int
     at_ns: int
     state: Literal["starting", "ready", "finished"]
     detail: str = ""
+    turned_ns: int = 0
 
 
 class ProcessHealth(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from app.run_messages import Heartbeat, ProcessHealth
 _BACK_OFF_S = (0.3, 0.6, 1.2, 2.4, 5.0)
 _MAX_RESTARTS_A_MINUTE = 5
 _STUCK_S = 20.0
+_STUCK_LOOP_S = 30.0  # a set may wait for a network's first run on a GPU
 _SILENT_START_S = 60.0  # imports on a busy machine take their time
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MINUTE_NS = 60_000_000_000
@@ -190,6 +191,9 @@ class SupervisedProcess:
     def _is_stuck(self) -> bool:
         if self._beat is None:
             return now_ns() - self._starts_ns[-1] > _SILENT_START_S * 1e9
+        turned_ns = self._beat.turned_ns
+        if turned_ns and now_ns() - turned_ns > _STUCK_LOOP_S * 1e9:
+            return True
         return now_ns() - self._beat.at_ns > _STUCK_S * 1e9
 
 

@@ -56,6 +56,7 @@ class RunOutcome:
         interrupted: ended by Ctrl-C or a termination signal.
         failures: one line for each process that gave up on the way.
         rig: the last word on where the cameras are; None where they were not looked for.
+        remarks: what processes that did their work to the end want the user to know.
     """
 
     reason: str
@@ -65,6 +66,7 @@ class RunOutcome:
     interrupted: bool
     failures: tuple[str, ...] = ()
     rig: RigUpdate | None = None
+    remarks: tuple[str, ...] = ()
 
 
 class Supervisor:
@@ -146,6 +148,12 @@ class Supervisor:
                 if row.outcome == "failed"
             ),
             self._rig,
+            tuple(
+                remark
+                for row in self._rows
+                if row.entry.essential and row.outcome == "finished"
+                if (remark := row.health().detail)
+            ),
         )
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:

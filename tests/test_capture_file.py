@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from app.config import FileSource as FileConfig
 from capture.barcode import read_barcode
 from capture.sources.file import FileSource
+from capture.sources.opencv import ffmpeg_options
 from capture_rig import Arrived, CaptureRig, stamped_picture, write_video
 
 pytestmark = pytest.mark.alone
@@ -278,3 +280,50 @@ def test_a_file_of_fixed_rate_from_opencv_is_played_whole(tmp_path: Path) -> Non
         rig.finish()
         offsets = [(f.header.capture_ns - rig.epoch_ns) / 1e6 for f in rig.frames["c0"]]
         assert np.allclose(offsets, np.arange(40) * 40, atol=0.01)
+
+
+def _with_longer_sound(source: Path, target: Path, seconds: float) -> Path:
+    """The video's pictures as they are, and a quiet sound of so many seconds."""
+    with av.open(str(source)) as pictures, av.open(str(target), "w") as out:
+        video = out.add_stream_from_template(pictures.streams.video[0])
+        sound = out.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for packet in pictures.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+        for start in range(0, round(8000 * seconds), 800):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+            frame.sample_rate, frame.pts = 8000, start
+            out.mux(sound.encode(frame))
+        out.mux(sound.encode(None))
+    return target
+
+
+def test_sound_that_lasts_longer_than_the_pictures_is_no_damage(tmp_path: Path) -> None:
+    quiet = write_video(tmp_path / "quiet.mkv", STEADY_MS)
+    path = _with_longer_sound(quiet, tmp_path / "clip.mkv", 2 * STEADY_MS[-1] / 1000)
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) > 1.5 * len(STEADY_MS)
+    with CaptureRig({"kind": "file", "path": str(path), "pace": "as_consumed"}) as rig:
+        rig.start()
+        rig.begin()
+        rig.finish()
+        assert rig.processes["c0"].returncode == 0, rig.error()
+        assert len(rig.frames["c0"]) == len(STEADY_MS)
+
+
+def test_captures_of_two_threads_keep_their_own_rules(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mkv", STEADY_MS[:5])
+    entered, leave = threading.Event(), threading.Event()
+
+    def open_stream() -> None:
+        with ffmpeg_options("protocol_whitelist;http"):
+            entered.set()
+            leave.wait(10)
+
+    other = threading.Thread(target=open_stream)
+    other.start()
+    assert entered.wait(10)
+    threading.Timer(0.5, leave.set).start()
+    with FileSource(FileConfig(kind="file", path=path)) as detail:
+        assert "320×240" in detail
+    other.join()

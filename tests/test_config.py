@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.config import load_config
+from app.config.stream_address import check_address, without_secrets
 from engines.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -147,3 +148,54 @@ def test_the_demo_starts_each_video_at_its_own_phase() -> None:
         assert camera.source.kind == "file"
         # A file's own times begin at 0; a negative start puts them where they were on the clock.
         assert -camera.source.start_s == pytest.approx(starts[camera.source.path.name], abs=1e-6)
+
+
+CAMERA = "cameras: [{{id: door, source: {{kind: stream, url: '{url}'}}}}]\n"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rtsp://192.168.1.2:99999/stream",
+        "rtsp://admin:pa#s3cret@192.168.1.2/stream",
+        "rtsp://admin:s3cret/x@192.168.1.2/stream",
+        "rtsp://",
+        "rtp://admin:s3cret@192.168.1.2/stream",
+    ],
+)
+def test_a_wrong_address_is_one_line_that_tells_no_password(tmp_path: Path, url: str) -> None:
+    line = _error(tmp_path, CAMERA.format(url=url))
+    assert "cameras[0].source.url" in line
+    assert "s3cret" not in line and "admin" not in line
+
+
+@given(
+    user=st.text("abc%40", max_size=5),
+    host=st.from_regex(r"[a-z][a-z0-9-]{0,8}(\.[a-z]{2,3})?", fullmatch=True),
+    port=st.none() | st.integers(1, 65535),
+    path=st.from_regex(r"(/[a-z0-9_.]{0,6}){0,3}", fullmatch=True),
+)
+def test_addresses_are_told_without_user_password_and_query(
+    user: str, host: str, port: int | None, path: str
+) -> None:
+    place = f"{host}:{port}" if port else host
+    url = check_address(f"rtsp://{user}:S3CRET@{place}{path}?token=S3CRET")
+    assert without_secrets(url) == f"rtsp://{place}{path}"
+
+
+def test_own_folders_come_before_those_of_the_program(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(GOOD.replace("clip.mp4", "capture/clips/walk/camera0.mp4"))
+
+    def source() -> Path:
+        found = load_config(path).cameras[1].source
+        assert found.kind == "file"
+        return found.path
+
+    own = tmp_path / "capture" / "clips" / "walk" / "camera0.mp4"
+    assert source() == CONFIGS.parent / "capture" / "clips" / "walk" / "camera0.mp4"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    assert source() == own
+    path.write_text(GOOD.replace("clip.mp4", "capture/mine.mp4"))
+    assert source() == tmp_path / "capture" / "mine.mp4"  # where the user looks for it

@@ -13,17 +13,21 @@ import pytest
 from mcap.reader import make_reader
 from mcap.stream_reader import StreamReader
 
+from app.clock import now_ns, take_anchor
+from app.config import CameraConfig, StreamSource
 from app.messages import Joints2D, Message, Pose
 from app.recording.durable_file import DurableFile
 from app.recording.foxglove_scene import SceneUpdate, scene_update
 from app.recording.layout import RECORDED_TOPICS, SCENE_CHANNEL, channel_name
 from app.recording.reader import Recording, read_run_spec
 from app.recording.schemas import encode, foxglove_schema
+from app.recording.writer import RecordingHead
+from app.run_spec import RunSpec
 from app.topics import Topic
 from app.version import VERSION
 from engines.skeleton import JOINT_COUNT
 from tests.recordings import take_head, take_messages, write_take
-from tests.staged_run import ROOT, STANDING, joints2d, pose
+from tests.staged_run import ROOT, STANDING, config, joints2d, pose
 
 
 def test_everything_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -133,3 +137,15 @@ def test_an_existing_file_is_never_written_to(tmp_path: Path) -> None:
 
 def test_the_version_is_that_of_the_project() -> None:
     assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_passwords_of_cameras_stay_at_home(tmp_path: Path) -> None:
+    source = StreamSource(kind="stream", url="rtsp://admin:s3cret@10.0.0.5:554/one?key=s3cret")
+    cameras = [CameraConfig(id="cam0", source=source), *config(tmp_path).cameras[1:]]
+    settings = config(tmp_path).model_copy(update={"cameras": cameras})
+    head = RecordingHead(RunSpec(mode="live", config=settings), take_anchor(), now_ns())
+    path = tmp_path / "take.mcap"
+    write_take(path, head, take_messages(5))
+    assert b"s3cret" not in path.read_bytes()
+    told = read_run_spec(path).config.cameras[0].source
+    assert told.kind == "stream" and told.url == "rtsp://10.0.0.5:554/one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import msgspec
 import numpy as np
@@ -11,15 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from app.clock import now_ns
 from app.placement import Placer
+from app.run_spec import make_run_dir
+from app.topics import Topic
 from engines.skeleton import BONES, JOINT_COUNT
-from tests.staged_run import STANDING, pose
+from tests.staged_run import STANDING, Cast, pose
 from viz.body_mesh import BodyMesh
 from viz.floor import RADIUS_M, glow, grid, shadow
 from viz.layout import GAP, Rect, fit, panel_width, tiles
 from viz.orbit_camera import OrbitCamera, View, intrinsic
 from viz.palette import BACKGROUND, FLOOR
+from viz.preview_panel import PreviewPanel
 from viz.text import draw_text, fit_text, text_width
+from viz.viewer_state import Inbox
 
 MESH = BodyMesh()
 
@@ -230,3 +236,31 @@ def test_missing_ankles_keep_the_height_and_broken_numbers_are_missing() -> None
     assert confidence[5] == 0.0 and np.isfinite(joints).all()
     _, nobody = placer.place(pose(0, valid=False))
     assert not nobody.any()
+
+
+def test_every_new_preview_is_drawn() -> None:
+    run_dir = make_run_dir()
+    cast = Cast(run_dir, (Topic.PREVIEWS,))
+    inbox = Inbox(run_dir, ("cam0", "cam1"))
+    panel = PreviewPanel(200, 400, ("cam0", "cam1"), 160)
+    colour = (0, 0, 0)
+    shown = 0
+    for index in range(60):
+        colour = (int(index * 4), 100, 50)
+        for _ in range(2):  # the first is replaced, and freed, before it is drawn
+            cast.previews(0, colour)
+            before = inbox.changes
+            for _ in range(20):
+                inbox.receive(50, now_ns())
+                if inbox.changes > before:
+                    break
+        if inbox.previews is None:
+            continue  # the sockets still connect
+        place = tiles(Rect(0, 0, 200, 400), [4 / 3, 4 / 3], 160)[0]
+        corner = panel.draw(inbox)[place.y + place.height - 4, place.x + 4]
+        assert abs(int(corner[0]) - round(0.88 * colour[0])) <= 1
+        shown += 1
+    assert shown > 40
+    inbox.close()
+    cast.close()
+    shutil.rmtree(run_dir)

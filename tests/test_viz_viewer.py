@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from app.bus import Subscriber
+from app.clock import now_ns
 from app.run_messages import Command, RecorderStatus
 from app.run_spec import RunSpec
 from app.topics import Topic
@@ -283,7 +284,9 @@ def test_the_recording_mark_is_shown(tmp_path: Path) -> None:
         run.ready()
         for _ in range(10):
             recorder.send(
-                RecorderStatus(at_ns=0, recording=True, path="x", messages=1, bytes=1_000_000)
+                RecorderStatus(
+                    at_ns=now_ns(), recording=True, path="x", messages=1, bytes=1_000_000
+                )
             )
             _show(run, 2)
         assert run.stop() == 0

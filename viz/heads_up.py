@@ -39,9 +39,10 @@ _LABEL: Final = 12
 _VALUE: Final = 21
 _MARGIN: Final = 18
 _BAND: Final = 84  # rows
+_RECORDER_SILENT_S: Final = 3.0  # it speaks twice a second
 
 
-def draw_heads_up(image: Image, inbox: Inbox, pose: Pose | None, cameras: int) -> None:
+def draw_heads_up(image: Image, inbox: Inbox, pose: Pose | None, cameras: int, now_ns: int) -> None:
     """Writes rate, latency, views, stage and the recording mark.
 
     Args:
@@ -49,6 +50,7 @@ def draw_heads_up(image: Image, inbox: Inbox, pose: Pose | None, cameras: int) -
         inbox: what is known.
         pose: the pose that is shown, or None.
         cameras: how many cameras are configured.
+        now_ns: on the run's clock.
     """
     _darken_top(image)
     status = inbox.pipeline
@@ -77,7 +79,7 @@ def draw_heads_up(image: Image, inbox: Inbox, pose: Pose | None, cameras: int) -
         draw_text(image, (x, _MARGIN - 4), label, _LABEL, TEXT_DIM)
         draw_text(image, (x, _MARGIN + 12), value, _VALUE, colour)
         x += width + 26
-    _recording(image, inbox)
+    _recording(image, inbox, now_ns)
     if not _trouble(image, inbox):
         _advice(image, inbox.rig_update)
     if pose is None:
@@ -136,13 +138,18 @@ def _ramp(rows: int, columns: int) -> Image:
     return np.ascontiguousarray(np.broadcast_to(shares[:, None, None], (rows, columns, 3)))
 
 
-def _recording(image: Image, inbox: Inbox) -> None:
+def _recording(image: Image, inbox: Inbox, now_ns: int) -> None:
     status = inbox.recorder
     if status is None or not (status.recording or status.detail):
         return
     right = image.shape[1] - _MARGIN
     if not status.recording:
         draw_text(image, (right, _MARGIN), status.detail, 13, WARNING, "right")
+        return
+    silent_s = (now_ns - status.at_ns) * 1e-9
+    if silent_s > _RECORDER_SILENT_S:
+        text = f"the recorder has not answered for {silent_s:.0f} s: slow or full disk?"
+        draw_text(image, (right, _MARGIN), text, 13, WARNING, "right")
         return
     text = f"REC  {status.bytes / 1e6:.1f} MB"
     width = draw_text(image, (right, _MARGIN), text, 15, TEXT, "right")

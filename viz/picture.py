@@ -102,7 +102,7 @@ class Picture:
             draw_pictures(scene, view, self._frusta, small_pictures(inbox), body)
         heads_up.draw_axes(scene, view)
         heads_up.draw_scale(scene)
-        heads_up.draw_heads_up(scene, inbox, pose, len(self._cameras))
+        heads_up.draw_heads_up(scene, inbox, pose, len(self._cameras), now_ns)
         heads_up.draw_hint(scene, interactive=self._interactive, message=self.message)
         if self.help_shown:
             heads_up.draw_help(scene)

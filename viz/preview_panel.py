@@ -13,7 +13,7 @@ from viz.layout import Rect, fit, tiles
 from viz.overlay import draw_box, draw_skeleton_2d
 from viz.palette import ALARM, GOOD, PANEL, TEXT, TEXT_DIM, TILE, WARNING, Colour
 from viz.text import draw_text, fit_text, text_width
-from viz.viewer_state import Inbox
+from viz.viewer_state import Inbox, Preview
 
 Image = npt.NDArray[np.uint8]
 
@@ -46,7 +46,7 @@ class PreviewPanel:
         self._preview_width = preview_width
         self._cameras = cameras
         self._image: Image = np.zeros((height, width, 3), np.uint8)
-        self._drawn: object = None
+        self._drawn: tuple[Preview | None, tuple[tuple[str, str], ...]] | None = None
         self._last: dict[str, Image] = {}
         self._last_ns: dict[str, int] = {}
 
@@ -61,10 +61,11 @@ class PreviewPanel:
             (status.state, status.detail) if (status := inbox.cameras.get(name)) else ("", "")
             for name in self._cameras
         )
-        key = (id(inbox.previews), states)
-        if key != self._drawn:
+        drawn = self._drawn
+        if drawn is None or drawn[0] is not inbox.previews or drawn[1] != states:
             self._redraw(inbox, states)
-            self._drawn = key
+            # Kept, not named by its id(): that of a freed one is given to the next.
+            self._drawn = inbox.previews, states
         return self._image
 
     def _redraw(self, inbox: Inbox, states: tuple[tuple[str, str], ...]) -> None:

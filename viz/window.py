@@ -13,6 +13,7 @@ import numpy.typing as npt
 from app.bus import Publisher
 from app.clock import now_ns
 from app.process import ProcessContext
+from app.process_table import looks_for_cameras
 from app.run_messages import Command
 from app.topics import Topic
 from engines.errors import UserError
@@ -133,6 +134,7 @@ class WindowViewer:
         due = time.monotonic()
         resize_at = 0.0
         while not self._context.stop.is_set():
+            self._context.turned()
             wait = min(max(0.0, due - time.monotonic()), _EVENTS_S)
             self._inbox.receive(wait * 1000, now_ns())
             if not self._window.poll() or self._quit:
@@ -189,10 +191,10 @@ class WindowViewer:
 
             visualizer.register_key_callback(code, pressed)
 
-        on("L", lambda: self._send("level", "level: standing upright now"))
-        on("F", lambda: self._send("front", "front: facing the front now"))
-        on("R", lambda: self._send("record"))
-        on("C", lambda: self._send("recalibrate", "the cameras are being found anew"))
+        on("L", lambda: self._ask("level", "level: standing upright now"))
+        on("F", lambda: self._ask("front", "front: facing the front now"))
+        on("R", lambda: self._ask("record"))
+        on("C", lambda: self._ask("recalibrate", "the cameras are being found anew"))
         on("V", lambda: self._picture.camera.reset())
         on("S", self._ask_picture)
         on("H", self._toggle_help)
@@ -202,10 +204,22 @@ class WindowViewer:
             on(key, lambda: None)
         connect_mouse(visualizer, lambda: self._picture.camera, self._size[1])
 
-    def _send(self, action: Action, message: str = "") -> None:
+    def _send(self, action: Action) -> None:
         self._commands.send(Command(action=action, at_ns=now_ns()))
-        if message:
-            self._say(message)
+
+    def _ask(self, action: Action, message: str = "") -> None:
+        """Passes a wish on, or says why it cannot be met."""
+        spec = self._context.spec
+        if spec.mode == "replay":
+            self._say("not in a replay")
+        elif action in ("level", "front") and self._inbox.fresh_pose(now_ns()) is None:
+            self._say(f"{action}: nobody is seen")
+        elif action == "recalibrate" and not looks_for_cameras(spec):
+            self._say("this run does not look for its cameras")
+        else:
+            self._send(action)
+            if message:
+                self._say(message)
 
     def _say(self, message: str) -> None:
         self._picture.message = message

@@ -100,6 +100,8 @@ def _say(detail: ErrorDetails, keys: list[int | str], name: str) -> str:
         hint = f"; did you mean '{near[0]}'?" if near else ""
         return f"'{name}.kind' must be one of {', '.join(kinds)}, not {given!r}{hint}"
     given = detail["input"]
+    if keys and keys[-1] == "url":  # it may hold a password
+        return f"'{name}' {message}" if kind == "value_error" else f"'{name}': {message}"
     shown = repr(given) if isinstance(given, (str, int, float, bool, type(None))) else "this"
     return f"'{name}' = {shown[:60]}: {message}" if keys else message
 

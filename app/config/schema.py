@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from app.config.stream_address import check_address
 
 
 class _Section(BaseModel):
@@ -15,8 +17,8 @@ class _Section(BaseModel):
 class WebcamSource(_Section):
     """A camera of this machine.
 
-    ``device`` is an index or, stable over restarts, a path under ``/dev/v4l/by-path``. Settings
-    left out are the camera's own; what the camera really chose is read back and reported.
+    ``device`` is an index or, stable over restarts, a path under ``/dev/v4l/by-path``. What the
+    camera really chose is read back and reported. Without ``exposure`` it is automatic.
     """
 
     kind: Literal["webcam"]
@@ -42,7 +44,9 @@ class StreamSource(_Section):
     """A network camera: RTSP or HTTP (MJPEG). Always the newest picture, lag never builds up."""
 
     kind: Literal["stream"]
-    url: str = Field(pattern=r"^(rtsp|rtsps|http|https)://")
+    url: Annotated[str, AfterValidator(check_address)] = Field(
+        pattern=r"^(rtsp|rtsps|http|https)://"
+    )
     open_timeout_s: float = Field(5.0, gt=0, le=60)
 
 

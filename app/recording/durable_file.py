@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -97,14 +98,14 @@ class DurableFile:
             os.close(self._descriptor)
 
     def _synchronise(self) -> None:
-        try:
+        # So that the file's name survives a power cut, too. Some file systems cannot do that with
+        # folders, and some folders may not be read: the data are no worse for it.
+        with contextlib.suppress(OSError):
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
-                os.fsync(folder)  # so that the file's name survives a power cut too
+                os.fsync(folder)
             finally:
                 os.close(folder)
-        except OSError as error:
-            self._error = error
         while True:
             self._wanted.wait()
             self._wanted.clear()

@@ -11,6 +11,7 @@ from mcap.well_known import MessageEncoding, SchemaEncoding
 from mcap.writer import CompressionType, Writer
 
 from app.clock import ClockAnchor
+from app.config.stream_address import without_secrets
 from app.messages import Message, Pose
 from app.placement import Placer
 from app.recording import layout
@@ -136,8 +137,17 @@ class RecordingWriter:
                 "epoch_ns": str(head.epoch_ns),
             },
         )
-        self._writer.add_metadata(layout.METADATA_RUN, {"spec": head.spec.model_dump_json()})
+        self._writer.add_metadata(layout.METADATA_RUN, {"spec": _to_be_shared(head.spec)})
         self._writer.add_metadata(
             layout.METADATA_SKELETON,
             {"joints": json.dumps(JOINT_NAMES), "bones": json.dumps(BONES)},
         )
+
+
+def _to_be_shared(spec: RunSpec) -> str:
+    """The run without passwords of its cameras: recordings are given to others."""
+    data = spec.model_dump(mode="json")
+    for camera in data["config"]["cameras"]:
+        if camera["source"]["kind"] == "stream":
+            camera["source"]["url"] = without_secrets(camera["source"]["url"])
+    return json.dumps(data)

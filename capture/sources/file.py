@@ -239,11 +239,20 @@ class FileSource(Source):
             "their own rate; use smaller files or 'pace: as_consumed'"
         )
 
+    def _breaks_off(self, position_s: float) -> bool:
+        if not breaks_off(position_s, self._decoded, self._count, self._fps):
+            return False
+        from capture.sources.sound import other_streams_last  # loads FFmpeg a second time
+
+        promised_s = self._count / self._fps
+        rules = dict(rule.split(";") for rule in _OPTIONS.split("|"))
+        return not other_streams_last(self._config.path, (position_s + promised_s) / 2, rules)
+
     def _at_end(self) -> cv2.VideoCapture:
         """Starts the next loop, or says how the file ended."""
         config = self._config
         position_s = self._clock.position_s or 0.0
-        if self._from_start and breaks_off(position_s, self._decoded, self._count, self._fps):
+        if self._from_start and self._breaks_off(position_s):
             raise UserError(
                 f"{config.path}: breaks off after {position_s:.1f} s (damaged or truncated); "
                 "copy it again"

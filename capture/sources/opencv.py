@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -11,6 +12,7 @@ import cv2
 
 _FFMPEG_OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 SELECT_TIMEOUT_S: Final = 2
+_ENVIRONMENT: Final = threading.Lock()
 
 
 def prepare_opencv() -> None:
@@ -28,16 +30,18 @@ def prepare_opencv() -> None:
 def ffmpeg_options(options: str) -> Iterator[None]:
     """Gives FFmpeg's demuxer options (``key;value|key;value``) to the captures opened within.
 
-    What the user has set in the environment wins.
+    What the user has set in the environment wins. Captures of other threads wait: the environment
+    is one for all, and these options also say what a capture may open.
     """
-    before = os.environ.get(_FFMPEG_OPTIONS)
-    if before is None:
-        os.environ[_FFMPEG_OPTIONS] = options
-    try:
-        yield
-    finally:
+    with _ENVIRONMENT:
+        before = os.environ.get(_FFMPEG_OPTIONS)
         if before is None:
-            os.environ.pop(_FFMPEG_OPTIONS, None)
+            os.environ[_FFMPEG_OPTIONS] = options
+        try:
+            yield
+        finally:
+            if before is None:
+                os.environ.pop(_FFMPEG_OPTIONS, None)
 
 
 def fourcc_name(value: float) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from typing import Final
-from urllib.parse import urlsplit
 
 import cv2
 
 from app.clock import now_ns
 from app.config import StreamSource as StreamConfig
+from app.config.stream_address import without_secrets
 from capture.sources.base import Picture, Source, SourceEndedError, SourceLostError, as_bgr
 from capture.sources.opencv import ffmpeg_options, fourcc_name
 
@@ -37,7 +37,7 @@ class StreamSource(Source):
             config: its settings.
         """
         self._config = config
-        self.name = _without_password(config.url)
+        self.name = without_secrets(config.url)
         self._capture: cv2.VideoCapture | None = None
         self.open_timeout_s = config.open_timeout_s + _READ_TIMEOUT_MS / 1000 + 2
         self.silence_s = _READ_TIMEOUT_MS / 1000 + 2  # FFmpeg's own time-out comes first
@@ -93,11 +93,3 @@ class StreamSource(Source):
         if self._capture is not None:
             self._capture.release()
             self._capture = None
-
-
-def _without_password(url: str) -> str:
-    """The address without what a bystander must not read."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{host}{port}{parts.path}"

@@ -20,8 +20,8 @@ from capture.sources.opencv import fourcc_name
 # four lets a slow reader fall four pictures behind.
 _BUFFERS: Final = 2
 _LINUX: Final = sys.platform == "linux"
-_V4L2_MANUAL_EXPOSURE: Final = 1
-_DSHOW_MANUAL_EXPOSURE: Final = 0.25
+_MANUAL_EXPOSURE: Final = 1 if _LINUX else 0.25
+_AUTOMATIC_EXPOSURE: Final = 3 if _LINUX else 0.75
 _BACKENDS: Final = {
     "linux": cv2.CAP_V4L2,
     "darwin": cv2.CAP_AVFOUNDATION,
@@ -118,9 +118,11 @@ class WebcamSource(Source):
             (cv2.CAP_PROP_FPS, config.fps),
         ]
         mode = [*mode, fourcc] if sys.platform == "win32" else [fourcc, *mode]
-        if config.exposure is not None:
-            manual = _V4L2_MANUAL_EXPOSURE if _LINUX else _DSHOW_MANUAL_EXPOSURE
-            mode += [(cv2.CAP_PROP_AUTO_EXPOSURE, manual), (cv2.CAP_PROP_EXPOSURE, config.exposure)]
+        if config.exposure is None:  # a camera keeps what an earlier run has set
+            mode.append((cv2.CAP_PROP_AUTO_EXPOSURE, _AUTOMATIC_EXPOSURE))
+        else:
+            mode.append((cv2.CAP_PROP_AUTO_EXPOSURE, _MANUAL_EXPOSURE))
+            mode.append((cv2.CAP_PROP_EXPOSURE, config.exposure))
         mode.append((cv2.CAP_PROP_BUFFERSIZE, _BUFFERS))
         for setting, value in mode:
             capture.set(setting, value)  # what came of it is read back in _describe

@@ -44,9 +44,13 @@ def main(
         ),
     ] = None,
     gap: Annotated[
-        float,
-        typer.Option(min=0.0, help="A joint missing for longer, in seconds, is not filled in."),
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="A joint missing for longer, in seconds, is not filled in; by default 0.5, or one "
+            "and a half of the recording's steps.",
+        ),
+    ] = None,
     place: Annotated[
         Place | None,
         typer.Option(
@@ -63,7 +67,7 @@ def main(
         even = motion if len(as_recorded) == len(targets) else resample(motion, rate, gap)
         for target in targets:
             print(_export(motion if target in as_recorded else even, target))
-        print(_summary(motion))
+        print(_summary(motion, even))
         if motion.missing:
             print(f"{recording}: {motion.missing}; what came before is exported", file=sys.stderr)
     except UserError as error:
@@ -97,8 +101,8 @@ def _export(motion: Motion, target: Path) -> str:
     return f"{line}; {remark}" if remark else line
 
 
-def _summary(motion: Motion) -> str:
-    share = 100 * np.isfinite(motion.joints[..., 0]).mean()
+def _summary(motion: Motion, written: Motion) -> str:
+    share = 100 * np.isfinite(written.joints[..., 0]).mean()
     text = f"{motion.times_s[-1]:.1f} s, {share:.0f} % of the joints known, "
     if motion.place == "pelvis":
         return text + "relative to the pelvis"

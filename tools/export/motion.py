@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Place = Literal["room", "pelvis"]
 """Joints are places in the room, or relative to the pelvis."""
 
+_GAP_S: Final = 0.5
 _MOST_INSTANTS: Final = 5_000_000
 
 
@@ -124,13 +125,16 @@ def _is_usable(pose: Pose, before: list[Pose]) -> bool:
     return pose.valid and whole and (not before or pose.time_ns > before[-1].time_ns)
 
 
-def resample(motion: Motion, rate_hz: float | None = None, longest_gap_s: float = 0.5) -> Motion:
+def resample(
+    motion: Motion, rate_hz: float | None = None, longest_gap_s: float | None = None
+) -> Motion:
     """Puts a motion onto evenly spaced instants, joint by joint, by linear interpolation.
 
     Args:
         motion: any.
         rate_hz: the new rate; None takes the usual one of the recording, rounded.
-        longest_gap_s: where a joint is not known for longer, it stays unknown.
+        longest_gap_s: where a joint is not known for longer, it stays unknown. None takes half a
+            second, or one and a half of the usual steps where the recording is that slow.
 
     Returns:
         From the first instant to the last one that fits; nothing is extrapolated.
@@ -143,6 +147,8 @@ def resample(motion: Motion, rate_hz: float | None = None, longest_gap_s: float 
         raise UserError("the recording holds a single pose; only .csv can take that")
     steps = np.diff(times)
     usual = steps[steps <= 1.5 * np.median(steps)]  # not over sets that were left out
+    if longest_gap_s is None:
+        longest_gap_s = max(_GAP_S, 1.5 * float(np.median(steps)))
     rate = rate_hz or max(1.0, float(np.round(1.0 / usual.mean())))
     count = int(np.floor(times[-1] * rate + 1e-6)) + 1
     if count > _MOST_INSTANTS:

@@ -1,0 +1,46 @@
+"""One supervised process: what hangs is ended and started again."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from app import supervised
+from app.bus import Subscriber
+from app.process_table import ProcessEntry
+from app.run_messages import Heartbeat
+from app.run_spec import RunSpec, make_run_dir
+from app.supervised import SupervisedProcess
+from app.topics import Topic
+from tests.staged_run import PATIENCE_S, config
+
+pytestmark = pytest.mark.alone
+
+
+def test_a_main_loop_that_hangs_is_ended_though_its_heart_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervised, "_STUCK_LOOP_S", 2.0)
+    run_dir = make_run_dir()
+    RunSpec(mode="live", config=config(tmp_path)).save(run_dir)
+    row = SupervisedProcess(ProcessEntry("viewer", "tests.hanging_process"), run_dir)
+    beats = Subscriber[Heartbeat](run_dir, Topic.HEARTBEAT, ("viewer",))
+    deadline = time.monotonic() + PATIENCE_S
+    pids: set[int] = set()
+    while len(pids) < 2 and time.monotonic() < deadline:
+        row.reconcile()
+        for received in beats.drain():
+            row.hear(received.message)
+            pids.add(received.message.pid)
+        time.sleep(0.05)
+    health = row.health()
+    row.signal(signal.SIGKILL)
+    assert row.wait(10)
+    beats.close()
+    assert len(pids) == 2, "it was never started again"
+    assert health.restarts == 1
+    shutil.rmtree(run_dir)
