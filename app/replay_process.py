@@ -18,7 +18,7 @@ TOPICS: Final = (Topic.POSES, Topic.JOINTS2D, Topic.RIG, Topic.PIPELINE_STATUS)
 """What is published again. Previews are not recorded: their canvases are empty."""
 
 _CANVAS: Final = 44  # grey of an empty canvas
-_LEAD_NS: Final = 200_000_000
+_LEAD_NS: Final = 400_000_000  # subscribers look for it every 200 ms
 _LINGER_S: Final = 0.5  # the last messages are seen before the run ends
 
 

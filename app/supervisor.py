@@ -30,6 +30,7 @@ _START_TIMEOUT_S = 90.0
 _LEAD_NS = 300_000_000
 _HURRIED_STOP_S = 1.5
 _CALM_STOP_S = 10.0
+_LAST_STOP_S = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +275,8 @@ class Supervisor:
         rest = [r for r in self._rows if r not in first]
         self._end(first, min(limit, time.monotonic() + 0.7 * (limit - time.monotonic())))
         self._turn()
-        self._end(rest, limit)
+        # The recorder still writes its index, however long the others took.
+        self._end(rest, max(limit, time.monotonic() + _LAST_STOP_S))
         for row in self._rows:
             if row.running:
                 row.signal(signal.SIGKILL)

@@ -27,8 +27,6 @@ from capture_rig import REPOSITORY
 from tools.camera_preview import WatchedCamera, contact_sheet, why_no_window
 from tools.cameras import best_mode, configuration_text, devices_table, suggest_cameras
 
-pytestmark = pytest.mark.alone
-
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Video4Linux")
 
 

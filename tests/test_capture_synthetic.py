@@ -70,7 +70,8 @@ def test_jitter_moves_times_but_keeps_their_order() -> None:
         frames = rig.frames["c0"]
         steps = np.diff([frame.header.capture_ns for frame in frames]) / 1e6
         gaps = np.diff(numbers(frames))
-        usual = steps[gaps == 1]
+        usual = steps[(gaps == 1) & (steps < 60)]  # no pause of a machine that does much else
+        assert len(usual) > 100
         assert usual.min() > 0
         assert 2 < usual.std() < 12
 
@@ -137,7 +138,7 @@ def test_a_failing_camera_is_retried_and_comes_back() -> None:
 def test_a_killed_process_starts_again_with_a_new_run() -> None:
     with CaptureRig({"kind": "synthetic"}) as rig:
         rig.start()
-        rig.pump(lambda: len(rig.frames["c0"]) >= 20)
+        rig.pump(lambda: len(rig.frames["c0"]) >= 60)  # more than come while one connects
         first = rig.frames["c0"][-1].header
         rig.processes["c0"].send_signal(signal.SIGKILL)
         rig.processes["c0"].wait()

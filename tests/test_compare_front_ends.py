@@ -85,7 +85,7 @@ def test_the_pose_network_alone_looks_around_given_joints(tmp_path: Path) -> Non
         "--step", "90", "--given-boxes", "--report", str(report), "--reference", str(kept),
     ]  # fmt: skip
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "CPN around given joints" in done.stdout
@@ -96,7 +96,7 @@ def test_the_pose_network_alone_looks_around_given_joints(tmp_path: Path) -> Non
     assert result["found"] == result["found_reference"]
     command[4:6] = ["--step", "80"]
     other = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False
     )
     assert other.returncode == 2 and "is of other videos or another --step" in other.stderr
 
@@ -108,7 +108,7 @@ def test_the_other_views_mend_exchanged_sides(shared_dir: Path, tmp_path: Path) 
             sys.executable, "-m", "tools.compare_front_ends", str(shared_dir / "data" / "pose2sim"),
             "--step", "3", "--mended", "--report", str(report),
         ],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "mended by the other views" in done.stdout

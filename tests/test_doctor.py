@@ -90,9 +90,12 @@ def test_display_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> Non
         assert doctor_machine.check_display().state == "lacking"
 
 
-def test_small_shared_memory_is_lacking(tmp_path: Path) -> None:
+def test_small_shared_memory_is_lacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor_machine.check_shared_memory(tmp_path).state == "good"
     assert doctor_machine.check_shared_memory(tmp_path / "none").state == "good"
+    monkeypatch.setattr(doctor_machine, "_SHARED_MEMORY_MB", 1e12)
+    small = doctor_machine.check_shared_memory(tmp_path)
+    assert small.state == "lacking" and small.cost
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")

@@ -91,7 +91,7 @@ def test_casts_that_an_older_converter_makes_twice_are_one(
             twin.CopyFrom(cast)
         return converted
 
-    single = onnx.load(exported("light-cpn"))
+    single = onnx.load(exported("light-cpn-224x160"))
     expected = to_half(single)
     monkeypatch.setattr(export, "convert_float_to_float16", older)
     model = to_half(single)

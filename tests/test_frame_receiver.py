@@ -27,7 +27,6 @@ def test_a_camera_that_gave_up_is_not_waited_for(short_tmp: Path, lossless: bool
         receiver.close()
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_file_that_begins_seconds_later_is_waited_for(short_tmp: Path, late: int) -> None:
     """Sets follow the first camera's pictures; the second one's early ones belong to none."""

@@ -12,7 +12,10 @@ import cv2
 import psutil
 import pytest
 
+from app.recording.reader import Recording
 from app.recording.recover import inspect
+from app.topics import Topic
+from engines.errors import UserError
 from live_runs import (
     app_command,
     environment,
@@ -45,7 +48,7 @@ def test_a_run_with_faulty_cameras_ends_with_a_report_and_leaves_nothing_behind(
     cameras = [
         synthetic(phase_ms=0, jitter_ms=4),
         synthetic(phase_ms=9, drop=0.2, seed=1),
-        synthetic(phase_ms=17, hang_at_s=4, hang_for_s=1.5, seed=2),
+        synthetic(phase_ms=17, hang_at_s=4, hang_for_s=4, seed=2),
         synthetic(phase_ms=25, fps=10, freeze_at_s=5, freeze_for_s=4, seed=3),
         synthetic(phase_ms=3, fail_at_s=4, fail_for_s=1.5, seed=4),
     ]
@@ -64,6 +67,7 @@ def test_a_run_with_faulty_cameras_ends_with_a_report_and_leaves_nothing_behind(
         assert set(camera) >= {"fps", "frames", "dropped", "reconnects", "skew_ms_p95"}
         assert camera["frames"] > 0
     assert report["cameras"]["c1"]["dropped"] > 0
+    assert report["cameras"]["c2"]["reconnects"] >= 1  # it hung for longer than is waited
     assert report["cameras"]["c4"]["reconnects"] >= 1
     assert report["stages_ms"]["front_end"] > 0
     assert report["completeness"] == 0  # nobody is in a test picture, and none is made up
@@ -104,7 +108,7 @@ def test_killed_processes_come_back_and_ctrl_c_ends_everything_soon(short_tmp: P
     ) as app:
         for part in PARTS:
             wait_for(lambda part=part: named(short_tmp, part) is not None, f"start of {part}")
-        wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        wait_for(lambda: _poses_recorded(short_tmp), "first recorded sets")
         for part in PARTS:
             victim = named(short_tmp, part)
             assert victim is not None
@@ -131,7 +135,7 @@ def test_under_nohup_a_closed_terminal_ends_nothing(short_tmp: Path) -> None:
         short_tmp, "live", "--config", config, "--headless", "--video", video, "--record", record,
         nohup=True,
     ) as app:  # fmt: skip
-        wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        wait_for(lambda: _poses_recorded(short_tmp), "first recorded sets")
         app.send_signal(signal.SIGHUP)
         wait_for(lambda: video.exists() and video.stat().st_size > 20_000, "a video")
         # A viewer that is started again leaves what the one before has drawn.
@@ -155,13 +159,12 @@ def test_a_video_that_cannot_go_on_ends_neither_run_nor_recording(short_tmp: Pat
         short_tmp, "live", "--config", config, "--headless", "--record", record,
         "--video", short_tmp / "v.mp4", "--seconds", "8",
     ) as app:  # fmt: skip
-        wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        video = short_tmp / "v.mp4"
+        wait_for(video.exists, "a video")
         viewer = named(short_tmp, "viewer")
         assert viewer is not None
         # Soon the file may not grow any more, as on a full disk; its log is much smaller.
-        video = short_tmp / "v.mp4"
-        wait_for(lambda: video.exists() and video.stat().st_size > 10_000, "a video")
-        most = video.stat().st_size + 10_000
+        most = video.stat().st_size + 2_000
         viewer.rlimit(psutil.RLIMIT_FSIZE, (most, most))
         code = app.wait(60)
         assert app.stdout is not None
@@ -189,7 +192,7 @@ def test_a_closed_terminal_ends_everything_in_order(short_tmp: Path) -> None:
     with running_app(
         short_tmp, "live", "--config", config, "--headless", "--record", record
     ) as app:
-        wait_for(lambda: _poses_recorded(short_tmp) > 0, "first recorded sets")
+        wait_for(lambda: _poses_recorded(short_tmp), "first recorded sets")
         viewer = named(short_tmp, "viewer")
         assert viewer is not None
         group = Path(f"/proc/{viewer.pid}/autogroup")
@@ -264,7 +267,9 @@ def test_mistakes_on_the_command_line_are_one_line(short_tmp: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def _poses_recorded(folder: Path) -> int:
-    """Size of what has been recorded so far beyond the head of the file."""
-    file = folder / "t.mcap"
-    return max(0, file.stat().st_size - 20_000) if file.exists() else 0
+def _poses_recorded(folder: Path) -> bool:
+    """Whether a pose, be it of nobody, has reached the recording."""
+    try:
+        return any(Recording(folder / "t.mcap").messages([Topic.POSES]))
+    except UserError:  # not there yet, or its head is not
+        return False

@@ -54,8 +54,8 @@ def test_the_others_wait_for_it_but_keep_their_time_stamps(tmp_path: Path) -> No
         rig.begin()
         rig.pump(lambda: len(rig.frames["c0"]) > 20)
         for frame in rig.frames["c0"]:
-            assert frame.at_ns >= frame.header.capture_ns + 1_500_000_000
-            assert frame.header.delay_ns == 1_500_000_000
+            assert frame.header.delay_ns >= 1_500_000_000  # more, where this machine is late
+            assert frame.at_ns >= frame.header.capture_ns + frame.header.delay_ns
             assert frame.stamp is not None
             file_ms = frame.stamp.time_ns // 1_000_000
             assert abs((frame.header.capture_ns - rig.epoch_ns) / 1e6 - file_ms) < 1

@@ -19,8 +19,6 @@ from engines.errors import UserError
 from tests.recordings import read_take, take_head, take_messages, write_take
 from tests.staged_run import ROOT
 
-pytestmark = pytest.mark.alone
-
 
 def test_a_file_cut_anywhere_gives_whole_messages_only(tmp_path: Path) -> None:
     path, messages = tmp_path / "take.mcap", take_messages(40)

@@ -178,8 +178,8 @@ def test_without_the_camera_that_links_them_two_others_are_no_rig() -> None:
     seen = keypoints[:, 1, :, 2] > 0
     keypoints[:, 1, :, :2] = np.where(seen[..., None], rng.uniform(-0.9, 0.9, (17, 2)), 0)
     result = _run(replace(scene, keypoints=keypoints))
-    assert result.rig is None or len(result.rig.known) >= 2
-    assert result.reason or result.rig is not None
+    assert result.rig is None
+    assert "often enough at the same time" in result.reason
 
 
 def test_nobody_in_view() -> None:

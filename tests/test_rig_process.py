@@ -20,8 +20,6 @@ from live_runs import run_app, synthetic, wait_for, write_config
 from module_process import running_module
 from test_geometry import STANDING
 
-pytestmark = pytest.mark.alone
-
 FOCAL = 1.5
 VIEWS = 4
 
@@ -82,6 +80,7 @@ def _evidence(index: int, time_ns: int, pose: np.ndarray, rng: np.random.Generat
     return Evidence(index=index, time_ns=time_ns, body_unit_m=float(unit), views=tuple(views))
 
 
+@pytest.mark.alone
 def test_the_process_finds_the_cameras_of_a_moving_person_and_saves_them(short_tmp: Path) -> None:
     config = AppConfig(
         cameras=[

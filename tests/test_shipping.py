@@ -52,6 +52,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def streamless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lifter without an image stream of anybody's."""
+    folder = tmp_path_factory.mktemp("streamless")
+    ship_lifter(_lifter(), folder, stature_body_units=1.7, training={})
+    return folder
+
+
 def _lifter() -> RigLifter:
     network = RigLifter(
         RigLifterConfig(frames=FRAMES, width=32, depth=1, context_channels=CHANNELS)
@@ -150,10 +158,9 @@ def test_torch_takes_no_other_weights_than_those_described(folder: Path, tmp_pat
         open_backend(tmp_path / "lifter.onnx", "torch", 1)
 
 
-def test_who_has_no_stream_adopts_nobody(folder: Path, tmp_path: Path) -> None:
-    for path in folder.glob("pose2d.*"):
+def test_who_has_no_stream_adopts_nobody(folder: Path, streamless: Path, tmp_path: Path) -> None:
+    for path in (*folder.glob("pose2d.*"), *streamless.glob("lifter.*")):
         shutil.copy(path, tmp_path)
-    ship_lifter(_lifter(), tmp_path, stature_body_units=1.7, training={})
     result = CliRunner().invoke(app, ["adopt", "--folder", str(tmp_path)])
     assert result.exit_code == 2 and "has no image stream" in result.output
     (tmp_path / "lifter.json").unlink()
@@ -176,10 +183,9 @@ def test_masked_context_changes_nothing_and_context_does(folder: Path) -> None:
     assert np.abs(lifter.lift(keypoints, views, everything).joints - bare.joints).max() > 1e-2
 
 
-def test_a_lifter_without_the_stream_ignores_context(tmp_path: Path) -> None:
-    ship_lifter(_lifter(), tmp_path, stature_body_units=1.7, training={})
-    card = read_card(tmp_path / "lifter.onnx")
-    lifter = Lifter(open_backend(tmp_path / "lifter.onnx", "onnxruntime", 1), card)
+def test_a_lifter_without_the_stream_ignores_context(streamless: Path) -> None:
+    card = read_card(streamless / "lifter.onnx")
+    lifter = Lifter(open_backend(streamless / "lifter.onnx", "onnxruntime", 1), card)
     assert lifter.context_channels == 0
     assert not lifter.reads(CHANNELS, card.context_of)
     keypoints = np.full((FRAMES, VIEWS, 17, 3), 0.5, np.float32)

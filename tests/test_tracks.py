@@ -43,7 +43,8 @@ def test_a_window_read_with_one_more_instant_is_the_same(ahead_ms: list[int], se
     tracks = [JointTrack(), JointTrack(), JointTrack()]
     for track in tracks:
         for number in range(20):
-            time = number * 66 * MS + int(rng.integers(-15, 15)) * MS
+            # Not on whole milliseconds: one exactly at a limit may fall on either side of it.
+            time = number * 66 * MS + int(rng.integers(-15 * MS, 15 * MS))
             joints = rng.normal(size=(17, 3)).astype(np.float32)
             joints[:, 2] = rng.random(17) > 0.2
             track.add(time, joints)

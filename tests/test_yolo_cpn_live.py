@@ -24,8 +24,6 @@ from engines.shipping import ship_lifter, weights_digest
 from live_runs import run_app, write_config
 from marker_networks import blank_picture, draw_person, marker_detector, marker_pose_network
 
-pytestmark = pytest.mark.alone
-
 HEIGHT, WIDTH, FRAMES, VIEWS = 240, 320, 45, 3
 
 
