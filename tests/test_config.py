@@ -8,8 +8,16 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from app.config import load_config
+from app.config import (
+    AppConfig,
+    CameraConfig,
+    FileSource,
+    StreamSource,
+    WebcamSource,
+    load_config,
+)
 from app.config.stream_address import check_address, without_secrets
 from engines.errors import UserError
 
@@ -199,3 +207,54 @@ def test_own_folders_come_before_those_of_the_program(tmp_path: Path) -> None:
     assert source() == own
     path.write_text(GOOD.replace("clip.mp4", "capture/mine.mp4"))
     assert source() == tmp_path / "capture" / "mine.mp4"  # where the user looks for it
+
+
+def _documented() -> dict[str, tuple[str, str]]:
+    """Keys of docs/settings.md under their section, with what holds if they are left out."""
+    rows: dict[str, tuple[str, str]] = {}
+    section = ""
+    for line in (CONFIGS.parent / "docs" / "settings.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) < 3 or set(cells[0]) == {"-"} or cells[1] in ("if left out", "key"):
+            continue
+        if cells[0].startswith("**"):
+            section = cells[0].strip("*").split("`")[1]
+            continue
+        if len(cells) == 4:  # a source
+            section = cells[0].strip("`") or section
+            cells = cells[1:]
+        keys = [key.strip("` ") for key in cells[0].split(",")]
+        values = [value.strip("` ") for value in cells[1].split(",")]
+        for number, key in enumerate(keys):
+            rows[f"{section}.{key}"] = (section, values[number % len(values)])
+    return rows
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    documented = _documented()
+    sections: dict[str, type[BaseModel]] = {
+        "": AppConfig,
+        "cameras": CameraConfig,
+        "webcam": WebcamSource,
+        "file": FileSource,
+        "stream": StreamSource,
+    }
+    for name, field in AppConfig.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            sections[name] = type(field.default)
+    there = set()
+    for section, model in sections.items():
+        for name, field in model.model_fields.items():
+            if name in sections or (name == "kind" and section in ("webcam", "file", "stream")):
+                continue
+            there.add(f"{section}.{name}")
+            said = documented[f"{section}.{name}"][1]
+            if field.is_required():
+                assert said == "must be given", name
+            elif field.default is None:
+                assert said == "–", name
+            else:
+                shown = str(field.default)
+                shown = shown.lower() if isinstance(field.default, bool) else shown or '""'
+                assert said == shown, f"{section}.{name}"
+    assert {key for key in documented if not key.startswith("synthetic")} == there
