@@ -95,6 +95,21 @@ def test_a_look_of_no_strength_changes_nothing() -> None:
     assert np.array_equal(vary_look(picture, np.random.default_rng(1), 0.0), picture)
 
 
+def test_spoilt_pictures_are_as_frequent_as_asked_whatever_the_strength() -> None:
+    edges = np.tile(np.repeat(np.arange(8) % 2, 4)[None, :, None] * 120 + 60, (32, 1, 3))
+    picture = edges.astype(np.uint8)
+
+    def changed_rows(spoilt: float) -> float:
+        """Share of pictures whose rows, all the same before, differ: by light, grain, JPEG."""
+        looks = (
+            vary_look(picture, np.random.default_rng(seed), 0.2, spoilt) for seed in range(300)
+        )
+        return float(np.mean([np.ptp(look.astype(int), axis=0).max() > 0 for look in looks]))
+
+    assert changed_rows(0.0) == 0
+    assert 0.2 < changed_rows(0.5) < 0.55 < changed_rows(1.0) < 0.9
+
+
 @given(st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None)
 def test_cover_says_what_it_covers(seed: int) -> None:

@@ -71,7 +71,8 @@ class DetectorVariety:
         least_zoom: The smallest part of a picture that is shown, of its sides.
         paste_share: Share of pictures with somebody out of another one laid in.
         cover_share: Share of pictures with something drawn in front.
-        look: Strength of the changes of colour, sharpness and noise.
+        look: Strength of the changes of colour and tone; 0 leaves pictures as they are.
+        spoilt: How often light is uneven, and sharpness, noise and compression are a webcam's.
     """
 
     crops_share: float = 0.3
@@ -80,6 +81,7 @@ class DetectorVariety:
     paste_share: float = 0.35
     cover_share: float = 0.15
     look: float = 1.0
+    spoilt: float = 0.5
 
 
 class PictureSource:
@@ -152,7 +154,7 @@ class PictureSource:
         shown = _part_shown(stored.shape[0], stored.shape[1], shape, boxes, rng, variety.least_zoom)
         return _letterboxed(
             *(stored, shown, boxes, asked, height, width, rng.random() < 0.5),
-            lambda inner: vary_look(inner, rng, variety.look),
+            lambda inner: vary_look(inner, rng, variety.look, variety.spoilt),
         )
 
     def _stored(self, rng: np.random.Generator) -> tuple[Scene, int]:

@@ -25,34 +25,41 @@ _GRAIN: Final = (
 """Noise to cut pieces from; drawing it anew would cost more than all the rest."""
 
 
-def vary_look(picture: Picture, rng: np.random.Generator, strength: float = 1.0) -> Picture:
+_UNEVEN, _COARSE, _BLURRED, _SHARPENED, _GRAINY, _COMPRESSED = 0.25, 0.3, 0.25, 0.15, 0.5, 0.12
+"""How often each happens to a picture that is spoilt in full."""
+
+
+def vary_look(
+    picture: Picture, rng: np.random.Generator, strength: float = 1.0, spoilt: float = 1.0
+) -> Picture:
     """Gives a picture another look; nothing in it moves.
 
     Args:
         picture: (h, w, 3) RGB.
         rng: Source of chance.
-        strength: 0 leaves the picture as it is, 1 is for training.
+        strength: Of the changes of colour and tone; 0 leaves the picture as it is.
+        spoilt: 0…1 how often light is uneven, and sharpness, noise and compression are a webcam's.
 
     Returns:
         (h, w, 3) RGB, a new array.
     """
     if strength <= 0:
         return picture.copy()
-    chance = strength * rng.random(6)
+    chance = rng.random(6)
     picture = cast(Picture, cv2.transform(picture, _colour_matrix(rng, strength)))
-    if chance[0] > 0.75:
+    if chance[0] < spoilt * _UNEVEN:
         picture = _light_unevenly(picture, rng)
     picture = cast(Picture, cv2.LUT(picture, _tone_curve(rng, strength)))
-    if chance[1] > 0.7:
+    if chance[1] < spoilt * _COARSE:
         picture = _coarsen(picture, rng)
-    elif chance[2] > 0.75:
+    elif chance[2] < spoilt * _BLURRED:
         picture = _blur(picture, rng)
-    elif chance[3] > 0.85:
+    elif chance[3] < spoilt * _SHARPENED:
         soft = cv2.GaussianBlur(picture, (0, 0), 1.2)
         picture = cast(Picture, cv2.addWeighted(picture, 1.7, soft, -0.7, 0))
-    if chance[4] > 0.5:
+    if chance[4] < spoilt * _GRAINY:
         picture = _add_grain(picture, rng)
-    if chance[5] > 0.88:
+    if chance[5] < spoilt * _COMPRESSED:
         picture = _compress(picture, rng)
     return picture
 

@@ -63,7 +63,8 @@ class PoseVariety:
         cover_share: Share of crops with something drawn in front.
         loose_share: Share of crops around a box that reaches too far, or falls short, on a side.
         faceless_share: Share of crops whose head is blurred, as published recordings often are.
-        look: Strength of the changes of colour, sharpness and noise.
+        look: Strength of the changes of colour and tone; 0 leaves pictures as they are.
+        spoilt: How often light is uneven, and sharpness, noise and compression are a webcam's.
     """
 
     scale: float = 0.13
@@ -76,6 +77,7 @@ class PoseVariety:
     loose_share: float = 0.15
     faceless_share: float = 0.1
     look: float = 0.75
+    spoilt: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class CropSource:
                 _hide(sample, cover(picture, rng, self._stuff))
         # Pieces of the picture before serve as cover in the next one.
         self._stuff = stored
-        return sample._replace(picture=vary_look(picture, rng, variety.look))
+        return sample._replace(picture=vary_look(picture, rng, variety.look, variety.spoilt))
 
     def _box(self, person: ScenePerson, rng: np.random.Generator) -> Floats:
         """What the crop is laid around: as a detector or the last picture's joints would say."""
