@@ -30,6 +30,8 @@ class DetectionScore:
         mean_overlap: Mean intersection over union of those found, in per cent.
         false_per_empty: Boxes in a picture without anybody.
         false_per_picture: Boxes on nobody in a picture, people too little seen left out.
+        further_per_picture: Further boxes on people in a picture, beside each one's own; they cost
+            the front end a look of its pose network.
     """
 
     pictures: int
@@ -39,6 +41,7 @@ class DetectionScore:
     mean_overlap: float
     false_per_empty: float
     false_per_picture: float
+    further_per_picture: float
 
 
 def thinned(boxes: Floats, scores: Floats, score: float, overlap: float) -> Floats:
@@ -67,7 +70,7 @@ def score_detections(found: Sequence[Floats], samples: Sequence[DetectorSample])
         samples: The pictures.
     """
     overlaps: list[float] = []
-    people = empty = false_empty = false_all = 0
+    people = empty = false_empty = false_all = further = 0
     for boxes, sample in zip(found, samples, strict=True):
         wanted = sample.boxes[sample.kinds == PERSON]
         known = sample.boxes[sample.kinds != NOBODY]
@@ -85,6 +88,8 @@ def score_detections(found: Sequence[Floats], samples: Sequence[DetectorSample])
                 overlaps.append(float(mine[best]))
             elif _share_on(boxes[row], known) < FOUND_OVERLAP:
                 false_all += 1
+            else:
+                further += 1
     return DetectionScore(
         pictures=len(samples),
         empty=empty,
@@ -93,6 +98,7 @@ def score_detections(found: Sequence[Floats], samples: Sequence[DetectorSample])
         mean_overlap=100 * float(np.mean(overlaps)) if overlaps else 0.0,
         false_per_empty=false_empty / max(empty, 1),
         false_per_picture=false_all / max(len(samples), 1),
+        further_per_picture=further / max(len(samples), 1),
     )
 
 

@@ -194,11 +194,15 @@ def graded(scene: Scene, index: int) -> tuple[Floats, Picture]:
     return boxes, np.where(asked, PERSON, IGNORED).astype(np.uint8)
 
 
+def share_in_sight(scene: Scene, index: int) -> Floats:
+    """(K,) the share of joints in plain sight of each of the people in a stored picture."""
+    who, _ = who_is_in(scene, index)
+    return np.asarray((scene.visibility[index, who] == VISIBLE).mean(1), np.float32)
+
+
 def in_clear_view(scene: Scene, index: int) -> npt.NDArray[np.bool_]:
     """(K,) which of the people in a stored picture little or nothing hides."""
-    who, _ = who_is_in(scene, index)
-    seen = (scene.visibility[index, who] == VISIBLE).mean(1)
-    return np.asarray(seen >= _CLEAR_SHARE)
+    return share_in_sight(scene, index) >= _CLEAR_SHARE
 
 
 def whole_picture(scene: Scene, index: int, height: int, width: int) -> DetectorSample:

@@ -175,4 +175,5 @@ def sides_taken(
     both = torch.stack([place, place[:, partner]], dim=-1)
     own, other = heat.flatten(2).gather(2, both).unbind(-1)
     nats = functional.softplus(config.sharpness * (other - own))
-    return (nats * counts).sum() / counts.numel()
+    taken: Tensor = (nats * counts).sum() / counts.numel()
+    return taken
