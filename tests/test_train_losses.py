@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engines.front_ends.yolo_cpn.host_operations import decode
+from engines.skeleton import MIRROR
 from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE
 from tools.training.detector_loss import (
     answering_cells,
@@ -25,7 +26,7 @@ from tools.training.detector_samples import (
     DetectorSample,
 )
 from tools.training.detector_task import DetectorCosts, fresh_detector
-from tools.training.pose2d_loss import HeatConfig, heat_loss, heat_targets
+from tools.training.pose2d_loss import HeatConfig, heat_loss, heat_targets, sides_taken
 from tools.training.pose2d_metrics import score_keypoints
 
 # ---- heat
@@ -59,6 +60,49 @@ def test_perfect_heat_costs_nothing_and_no_heat_costs_the_visible_joints() -> No
     )
     expected = (15 + config.hidden_weight * config.hidden_peak**2) / 17
     assert float(parts["final"]) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.fixture
+def spread() -> tuple[torch.Tensor, torch.Tensor]:
+    """Joints a cell or more apart in a crop of 64×48, and that all can be seen."""
+    generator = torch.Generator().manual_seed(3)
+    cells = torch.randperm(12 * 16, generator=generator)[:17]
+    joints = torch.stack((cells % 12, cells // 12), -1)[None].float() * 4 + 2
+    return joints, torch.full((1, 17), VISIBLE, dtype=torch.uint8)
+
+
+def test_sides_cost_where_they_are_exchanged_and_only_there(
+    spread: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    joints, visibility = spread
+    config = HeatConfig(side_apart=0.2)
+    right = heat_targets(joints, torch.ones(1, 17), 16, 12, 4.0, 0.7)
+    wrong = right[:, list(MIRROR)]
+    assert float(sides_taken(right, joints, visibility, 64, config)) < 0.01
+    cost = float(sides_taken(wrong, joints, visibility, 64, config))
+    partner = joints[:, list(MIRROR)]
+    apart = torch.linalg.vector_norm(joints - partner, dim=-1) > 0.2 * 64
+    assert cost == pytest.approx(10 * float(apart.sum()) / 17, rel=0.1)  # sharpness is 10
+    # Only joints that can be seen, and whose partner is in the crop.
+    hidden = torch.full_like(visibility, HIDDEN)
+    assert float(sides_taken(wrong, joints, hidden, 64, config)) == 0
+    outside = joints.clone()
+    outside[:, 4:7], outside[:, 14:] = -50, -50
+    assert float(sides_taken(wrong, outside, visibility, 64, config)) == 0
+
+
+def test_hidden_joints_count_as_little_as_asked(spread: tuple[torch.Tensor, torch.Tensor]) -> None:
+    joints, visibility = spread
+    visibility[:, :9] = HIDDEN
+    nothing = torch.zeros(1, 17, 16, 12)
+    seen_only = HeatConfig(hidden_weight=0, hidden_place_weight=0, hard_hidden=False)
+    loss, _parts = heat_loss([nothing], nothing, joints, visibility, 64, seen_only)
+    visibility[:, :9] = OUTSIDE
+    same, _ = heat_loss([nothing], nothing, joints, visibility, 64, seen_only)
+    assert float(loss) == pytest.approx(float(same), rel=1e-5)
+    visibility[:, :9] = HIDDEN
+    more, _ = heat_loss([nothing], nothing, joints, visibility, 64, HeatConfig())
+    assert float(more) > float(loss) > 0
 
 
 def test_joints_found_are_counted_by_visibility() -> None:
