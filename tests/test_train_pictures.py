@@ -20,6 +20,7 @@ from engines.networks.catalog import load_network
 from engines.networks.light_cpn import LightCpnConfig
 from picture_scenes import write_scenes
 from tools.train import app
+from tools.training.joint_readout import ReadoutConfig
 from tools.training.loop import Trainer
 from tools.training.loop_config import LoopConfig
 from tools.training.pose2d_task import Pose2dTask, Pose2dTaskConfig
@@ -65,6 +66,25 @@ def pose_trainer(data: Path, folder: Path, steps: int = 6) -> Trainer:
     config = Pose2dTaskConfig(network=network, stages=stages, batch=2, validation_crops=4)
     loop = LoopConfig(steps=steps, warmup_steps=2, validate_every=3, checkpoint_minutes=0.0)
     return Trainer(Pose2dTask(config, data, CPU), loop, folder, CPU)
+
+
+def test_what_is_told_of_joints_can_be_learned_alone(data: Path, tmp_path: Path) -> None:
+    network = LightCpnConfig(64, 48, 8, (8, 8, 8, 8), (1, 1, 1, 1), 2, 8)
+    config = Pose2dTaskConfig(
+        network=network,
+        stages=(PictureStage(1.0, 64, 48),),
+        batch=2,
+        readout=ReadoutConfig(found_share=0.5, found_heat=0.0),
+        context_only=True,
+        validation_crops=4,
+    )
+    loop = LoopConfig(steps=3, warmup_steps=1)
+    trainer = Trainer(Pose2dTask(config, data, CPU), loop, tmp_path, CPU)
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    trainer.run()
+    for one in (trainer.network, trainer.average):  # its running statistics, too
+        changed = {n for n, v in one.state_dict().items() if not torch.equal(before[n], v)}
+        assert changed and all(name.startswith("context.") for name in changed)
 
 
 def test_pose_training_goes_on_where_it_stopped(data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,13 @@ from engines.networks.light_cpn import LightCpn, LightCpnConfig
 from engines.skeleton import MIRROR, PARENTS
 from rendered_scenes import marker_scene
 from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE, Scene, scene_path, write_scene
-from tools.training.joint_readout import ReadoutConfig, read_told, readout_loss
+from tools.training.joint_readout import (
+    ReadoutConfig,
+    hottest_places,
+    read_told,
+    readout_loss,
+)
+from tools.training.pose2d_loss import heat_targets
 from tools.training.pose2d_samples import CropSource, PoseVariety, plain_crop
 from tools.training.scene_person import person_of
 from walking import walking_clip
@@ -97,6 +104,25 @@ def test_each_joint_is_read_in_its_own_maps_where_it_is() -> None:
     around = joints[:, torch.tensor(NEIGHBOURS)] - joints[:, :, None]
     wanted = (around / (TOWARDS_UNIT * HEIGHT)).flatten(2)
     torch.testing.assert_close(told[..., TOWARDS], wanted, atol=1e-4, rtol=0)
+
+
+def test_it_is_read_where_the_network_finds_joints() -> None:
+    joints, depths, visibility = _people(4)
+    elsewhere = torch.tensor([WIDTH, HEIGHT]) - joints
+    heat = heat_targets(elsewhere, torch.ones(2, 17), HEIGHT // 4, WIDTH // 4, 4.0, 1.0)
+    places, highest = hottest_places(heat, HEIGHT)
+    assert float((places - elsewhere).abs().max()) <= 2.0 + 1e-3  # half a cell
+    assert float(highest.min()) > 0.7
+    # Neighbours are told as from where the joint is, everywhere: wrong, where it is read elsewhere.
+    told = read_told(_truth(joints, depths), joints, HEIGHT)
+    features = told.flatten(1)[..., None, None].expand(-1, -1, HEIGHT // 8, WIDTH // 8)
+    found = dataclasses.replace(EXACT, found_share=1.0)
+    _, off = readout_loss(features, joints, depths, visibility, HEIGHT, found, heat)
+    _, plain = readout_loss(features, joints, depths, visibility, HEIGHT, EXACT)
+    assert float(off["towards"]) > float(plain["towards"]) + 1
+    cold = 0.1 * heat
+    _, same = readout_loss(features, joints, depths, visibility, HEIGHT, found, cold)
+    assert float(same["towards"]) == pytest.approx(float(plain["towards"]), abs=1e-3)
 
 
 def test_the_truth_costs_least_and_joints_outside_nothing() -> None:

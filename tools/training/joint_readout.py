@@ -43,6 +43,10 @@ class ReadoutConfig:
             it is read where a joint was found, not where it is.
         far_share: Share of joints read much farther off, as where another peak was the highest.
         far: How many times farther.
+        found_share: Share of joints, of those that are found, read where the network itself finds
+            them instead: live, half of what hidden joints' depths are wrong by is told of places
+            where they are not.
+        found_heat: Least heat of a joint that is found.
     """
 
     depth: float = 4.0
@@ -53,6 +57,8 @@ class ReadoutConfig:
     scatter: float = 1.2
     far_share: float = 0.12
     far: float = 6.0
+    found_share: float = 0.0
+    found_heat: float = 0.2
 
 
 def read_told(features: Tensor, places: Tensor, height: int) -> Tensor:
@@ -78,6 +84,7 @@ def readout_loss(
     visibility: Tensor,
     height: int,
     config: ReadoutConfig,
+    heat: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of what a batch's context tells.
 
@@ -88,6 +95,8 @@ def readout_loss(
         visibility: (B, 17) as in ``tools.studio.shards``.
         height: Of the crop in pixels.
         config: What errors cost.
+        heat: (B, 17, h', w') the network's final heatmaps, to tell where it finds joints; they
+            learn nothing here.
 
     Returns:
         The loss; without gradient, the mean error of the depths of joints and of bones in body
@@ -97,6 +106,10 @@ def readout_loss(
     far = torch.rand_like(sigma) < config.far_share
     sigma = torch.where(far, config.far * sigma, sigma)
     places = joints + sigma[..., None] * torch.randn_like(joints)
+    if heat is not None and config.found_share > 0:
+        hottest, highest = hottest_places(heat.detach().float(), height)
+        found = (highest > config.found_heat) & (torch.rand_like(sigma) < config.found_share)
+        places = torch.where(found[..., None], hottest, places)
     told = read_told(features, places, height)
     inside = (visibility != OUTSIDE).float()
     count = inside.sum().clamp(min=1)
@@ -121,6 +134,22 @@ def readout_loss(
         "bone": BONE_UNIT * ((inside * bent).sum() / count).detach(),
         "towards": 10 * towards.detach(),
     }
+
+
+def hottest_places(heat: Tensor, height: int) -> tuple[Tensor, Tensor]:
+    """Where heatmaps are highest, to a cell, and how high.
+
+    Args:
+        heat: (B, 17, h, w).
+        height: Of the crop in pixels.
+
+    Returns:
+        (B, 17, 2) x, y in pixels of the crop, and (B, 17).
+    """
+    rows, columns = heat.shape[2:]
+    highest, cell = heat.flatten(2).max(2)
+    cells = torch.stack((cell % columns, cell // columns), -1)
+    return (cells + 0.5) * (height / rows), highest
 
 
 def _surprise(off: Tensor, doubt: Tensor) -> Tensor:

@@ -42,6 +42,8 @@ class Pose2dTaskConfig:
         batch: Crops of a batch (of each process).
         heat: Shape of the heatmaps and cost of errors.
         readout: What errors of the image context cost.
+        context_only: Leaves all as it is but what tells the image context: joints are found as
+            before, bit for bit.
         variety: How crops are varied.
         validation_crops: Crops of the validation set.
         workers: Processes that make crops ahead; 0 on a CPU, some 12 for a GPU.
@@ -56,6 +58,7 @@ class Pose2dTaskConfig:
     batch: int = 24
     heat: HeatConfig = field(default_factory=HeatConfig)
     readout: ReadoutConfig = field(default_factory=ReadoutConfig)
+    context_only: bool = False
     variety: PoseVariety = field(default_factory=PoseVariety)
     validation_crops: int = 512
     workers: int = 0
@@ -96,6 +99,9 @@ class Pose2dTask:
             # Heat is rare: a network that begins without any need not unlearn it first.
             nn.init.normal_(cast(nn.Conv2d, cast(nn.Sequential, head)[-1]).weight, std=0.002)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.config.context_only:
+            network.requires_grad_(False)
+            network.context.requires_grad_(True)
         return network
 
     def advance(self, progress: float) -> None:
@@ -113,10 +119,21 @@ class Pose2dTask:
         visibility = batch.visibility.to(self._device, non_blocking=True)
         images = as_images(batch.picture.to(self._device, non_blocking=True))
         height = images.shape[2]
-        maps = cast(LightCpn, network).training_outputs(images)
-        heat, parts = heat_loss(maps.coarse, maps.final, joints, visibility, height, config.heat)
         depths = batch.depths.to(self._device, non_blocking=True)
-        told, off = readout_loss(maps.features, joints, depths, visibility, height, config.readout)
+        cpn = cast(LightCpn, network)
+        if config.context_only:
+            cpn.eval()  # the statistics of what stays as it is, too
+            cpn.context.train()
+            answer = cpn(images)
+            told, off = readout_loss(
+                answer.features, joints, depths, visibility, height, config.readout, answer.heatmaps
+            )
+            return told, {**off, "loss": told.detach()}
+        maps = cpn.training_outputs(images)
+        heat, parts = heat_loss(maps.coarse, maps.final, joints, visibility, height, config.heat)
+        told, off = readout_loss(
+            maps.features, joints, depths, visibility, height, config.readout, maps.final
+        )
         loss = heat + told
         return loss, {**parts, **off, "loss": loss.detach()}
 
