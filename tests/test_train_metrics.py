@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.lifter_training import CPU, NO_ERRORS
 from tools.training.lifter_data import SKETCH_SCENES, WindowSource
 from tools.training.lifter_evaluation import reliability_line
 from tools.training.metrics import joint_errors, procrustes_errors, triangulate
 from tools.training.mocap import load_mocap
+from tools.training.rendered_evaluation import worth_interval
 
 # ---- measures
 
@@ -43,3 +47,18 @@ def test_reliability_of_perfect_predictions_is_a_straight_line() -> None:
     actual = sigma * torch.distributions.Exponential(1.0).sample((20000,))
     for part in reliability_line(actual, sigma):
         assert part.actual == pytest.approx(part.predicted, rel=0.15)
+
+
+@given(st.integers(2, 30), st.floats(0.01, 0.5), st.integers(0, 2**16))
+@settings(max_examples=30, deadline=None)
+def test_the_streams_worth_is_as_sure_as_scenes_agree(scenes: int, worth: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    without = rng.uniform(1, 100, scenes)
+    low, high = worth_interval(without * (1 - worth), without)
+    assert low == pytest.approx(worth) and high == pytest.approx(worth)
+    # Where scenes differ, it may be anything between the least and the most of them.
+    each = rng.uniform(-0.2, 0.5, scenes)
+    low, high = worth_interval(without * (1 - each), without)
+    assert each.min() - 1e-9 <= low < high <= each.max() + 1e-9
+    nobody = np.concatenate((without, [0.0]))  # a scene without such poses changes nothing
+    assert worth_interval(nobody * (1 - worth), nobody) == pytest.approx((worth, worth))

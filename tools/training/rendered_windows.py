@@ -43,6 +43,7 @@ class RenderedBatch:
         target: (B, F, V, 17, 3) root-relative, in camera axes, body units.
         unit: (B,) body units per metre.
         visibility: (B, F, V, 17) of the true joints in the instant's picture, 0 to 2.
+        scene: (B,) which scene each window is of.
     """
 
     keypoints: Tensor
@@ -52,6 +53,7 @@ class RenderedBatch:
     target: Tensor
     unit: Tensor
     visibility: Tensor
+    scene: Tensor
 
 
 class WindowBank:
@@ -164,6 +166,7 @@ class WindowBank:
             target=self._targets(windows, world, unit),
             unit=unit,
             visibility=self.visibility[self._rows(windows, instant)],
+            scene=windows.scene,
         )
 
     def people(self, windows: Windows) -> Tensor:
