@@ -278,6 +278,8 @@ def test_mistakes_are_one_line(
 
 def test_the_presets_that_ship_are_valid() -> None:
     pose = load_preset(ROOT / "configs/train/pose2d.yaml", Pose2dPreset)
+    context = load_preset(ROOT / "configs/train/pose2d_context.yaml", Pose2dPreset)
+    assert context.task.context_only and context.task.network == pose.task.network
     load_preset(ROOT / "configs/train/detector.yaml", DetectorPreset)
     assert pose.task.stages[-1].until == 1.0
     last = pose.task.stages[-1]
