@@ -33,10 +33,10 @@ T = TypeVar("T")
 _MIN_JOINTS = 6
 _RECENT_FRAMES = 9
 _SURE_MM, _LOST_MM = 20.0, 220.0
-_SELDOM = 0.1
+_SELDOM = 0.05
 _HOPELESS_MM, _WORTH_MM = 80.0, 60.0
-"""A joint known in a smaller share of views and instants is drawn up to the first expected error,
-and once it is not, from the second on again: so that it does not flicker."""
+"""A joint of less confidence, in the mean of views and instants, is drawn up to the first expected
+error, and once it is not, from the second on again: so that it does not flicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +235,8 @@ class PosePipeline:
             self._level.turn(fused.rotations[self._fused.reference])
         self._fused, self._fused_ns = fused, frames.time_ns
         recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
-        # A guess now and then is no sighting.
-        seldom = (recent[..., 2] > 0).mean((0, 1)) < _SELDOM
+        # A guess now and then, or a faint one of one view, is no sighting.
+        seldom = recent[..., 2].mean((0, 1)) < _SELDOM
         self._legs_seen = not seldom[list(LEG_JOINTS)].any()
         self._level.update(time_ns, fused.joints, fused.rotations, self._legs_seen)
         turn = self._rig.to_world(fused.reference, fused.rotations)
