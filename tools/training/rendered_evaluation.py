@@ -289,16 +289,16 @@ def show_rendered(rows: tuple[RenderedAccuracy, ...], console: Console) -> None:
         "views",
         "poses",
         "MPJPE",
-        "masked",
+        "blind",
         "worth",
         "90 %",
         "PA",
-        "masked",
+        "blind",
         "fused",
         "PA",
     )
     for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number else "left")
+        table.add_column(head, justify="right" if number else "left", no_wrap=True)
     for row in rows:
         figures = (row.with_pa, row.without_pa, row.fused_mpjpe, row.fused_pa)
         table.add_row(
