@@ -150,4 +150,4 @@ def _to_be_shared(spec: RunSpec) -> str:
     for camera in data["config"]["cameras"]:
         if camera["source"]["kind"] == "stream":
             camera["source"]["url"] = without_secrets(camera["source"]["url"])
-    return json.dumps(data)
+    return json.dumps(data, separators=(",", ":"))
