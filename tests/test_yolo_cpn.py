@@ -219,18 +219,6 @@ def test_who_is_seen_faintly_is_found_and_a_faint_coat_is_not() -> None:
         assert YoloCpnFrontEnd(detector, pose, 1, settings).process([picture]) == (None,)
 
 
-def test_who_stands_alone_is_looked_at_where_the_detector_is_not_certain() -> None:
-    detector, pose = TorchBackend(marker_detector(), 1), TorchBackend(marker_pose_network(), 1)
-    person = blank_picture(480, 640)
-    joints = draw_person(person, 320, 240, 180)
-    for certain, asked, found in ((0.5, 2.0, True), (1.1, 0.35, True), (1.1, 2.0, False)):
-        settings = YoloCpnSettings(certain_score=certain, doubtful_confidence=asked)
-        (result,) = YoloCpnFrontEnd(detector, pose, 1, settings).process([person])
-        assert (result is not None) == found
-        if result is not None:
-            assert np.linalg.norm(result.keypoints[:, :2] - joints, axis=1).max() < 6
-
-
 def test_a_coat_does_not_take_a_track_over() -> None:
     detector, pose = (
         TorchBackend(marker_detector(24, 44), 1),

@@ -58,28 +58,21 @@ class PersonRecogniser:
         """
         settings = self._settings
         sure = [person for person in people if person.score >= settings.score]
-        if len(sure) == 1 and sure[0].score >= settings.certain_score:
+        if len(sure) == 1:
             return sure  # the track looks at it anyway
         if sure:
-            tried = _most_prominent(sure, _TRIED, height, width)
+            tried, least = _most_prominent(sure, _TRIED, height, width), settings.confidence
         else:
             tried = _most_prominent(people, _TRIED_FAINT, height, width)
+            least = settings.faint_confidence
         boxes = [(view, person.box) for person in tried]
         looked_at = self._joints.find(boxes, note, loose=True)
         confidences = (float(result.keypoints[:, 2].mean()) for result in looked_at)
         return [
             Candidate(person.region, person.box, person.score * confidence)
             for person, confidence in zip(tried, confidences, strict=True)
-            if confidence >= self._least(person.score)
+            if confidence >= least
         ]
-
-    def _least(self, score: float) -> float:
-        """The confidence of joints that makes somebody with a score a person."""
-        if score >= self._settings.certain_score:
-            return self._settings.confidence
-        if score >= self._settings.score:
-            return self._settings.doubtful_confidence
-        return self._settings.faint_confidence
 
 
 def _most_prominent(people: People, count: int, height: int, width: int) -> People:

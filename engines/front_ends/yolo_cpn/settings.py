@@ -14,8 +14,6 @@ class YoloCpnSettings:
 
     Attributes:
         score: least score of a detection.
-        certain_score: one person of this score or more is believed without being looked at; …
-        doubtful_confidence: … others if the mean confidence of their joints is as high as this.
         faint_score: where nobody has that score, people down to this one are looked at…
         faint_confidence: …and believed if the mean confidence of their joints is as high as this.
         overlap: detections that overlap more than this are one person; of two people who stand
@@ -29,10 +27,8 @@ class YoloCpnSettings:
     """
 
     score: float = 0.3
-    certain_score: float = 0.5
-    doubtful_confidence: float = 0.35
     faint_score: float = 0.1
-    faint_confidence: float = 0.35
+    faint_confidence: float = 0.3
     overlap: float = 0.7
     confidence: float = 0.2
     context: ContextKind = "sampled"
