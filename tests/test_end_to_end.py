@@ -73,7 +73,9 @@ def test_the_clip_offline_in_full(short_tmp: Path) -> None:
     # Nothing but the body height gives the skeleton its size, and this person has 1.5 % more bone
     # than is usual for it.
     bones = _bone_sum(np.array([p.joints for p in poses]))
-    assert bones == pytest.approx(true_bones / 1.015, rel=0.025)
+    # Joints found in 2D lie inwards, so it is small rather than large, and how small hangs on when
+    # the cameras' process, which does not wait for a busy machine, found them: 0 to 3 %.
+    assert -0.045 < bones / (true_bones / 1.015) - 1 < 0.02
 
 
 def _bone_sum(joints: npt.NDArray[np.float64]) -> float:
