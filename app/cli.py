@@ -123,13 +123,13 @@ def replay(
     from app.recording.reader import read_run_spec
 
     settings = read_run_spec(file).config
-    # A recording may come from elsewhere: it does not say where to write on this computer.
-    folder = RecorderConfig(folder=Path.cwd() / "out")
-    settings = settings.model_copy(update={"recorder": folder})
-    if config is not None:
+    if config is None:
+        # A recording may come from elsewhere: it does not say where to write on this computer.
+        update: dict[str, object] = {"recorder": RecorderConfig(folder=Path.cwd() / "out")}
+    else:
         given = load_config(config)
         update = {"viewer": given.viewer, "recorder": given.recorder}
-        settings = settings.model_copy(update=update)
+    settings = settings.model_copy(update=update)
     windowless = headless or not has_display()
     spec = RunSpec(
         mode="replay",

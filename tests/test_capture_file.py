@@ -316,7 +316,7 @@ def test_captures_of_two_threads_keep_their_own_rules(tmp_path: Path) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def open_stream() -> None:
-        with ffmpeg_options("protocol_whitelist;http"):
+        with ffmpeg_options({"protocol_whitelist": "http"}):
             entered.set()
             leave.wait(10)
 

@@ -200,11 +200,11 @@ def test_fourcc_names() -> None:
 def test_ffmpeg_options_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
     monkeypatch.delenv(name, raising=False)
-    with ffmpeg_options("a;b"):
+    with ffmpeg_options({"a": "b"}):
         assert os.environ[name] == "a;b"
     assert name not in os.environ
     monkeypatch.setenv(name, "of;user")
-    with ffmpeg_options("a;b"):
+    with ffmpeg_options({"a": "b"}):
         assert os.environ[name] == "of;user"
     assert os.environ[name] == "of;user"
 

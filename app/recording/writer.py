@@ -11,6 +11,7 @@ from mcap.well_known import MessageEncoding, SchemaEncoding
 from mcap.writer import CompressionType, Writer
 
 from app.clock import ClockAnchor
+from app.config.schema import Source
 from app.config.stream_address import without_secrets
 from app.messages import Message, Pose
 from app.placement import Placer
@@ -146,8 +147,15 @@ class RecordingWriter:
 
 def _to_be_shared(spec: RunSpec) -> str:
     """The run without passwords of its cameras: recordings are given to others."""
-    data = spec.model_dump(mode="json")
-    for camera in data["config"]["cameras"]:
-        if camera["source"]["kind"] == "stream":
-            camera["source"]["url"] = without_secrets(camera["source"]["url"])
-    return json.dumps(data, separators=(",", ":"))
+    cameras = [
+        camera.model_copy(update={"source": _without_secrets(camera.source)})
+        for camera in spec.config.cameras
+    ]
+    config = spec.config.model_copy(update={"cameras": cameras})
+    return spec.model_copy(update={"config": config}).model_dump_json()
+
+
+def _without_secrets(source: Source) -> Source:
+    if source.kind != "stream":
+        return source
+    return source.model_copy(update={"url": without_secrets(source.url)})

@@ -25,11 +25,13 @@ from capture.sources.opencv import ffmpeg_options, fourcc_name
 from engines.errors import UserError
 
 # Nothing that names other files or addresses: a clip from a stranger opens only itself.
-_OPTIONS: Final = (
-    "protocol_whitelist;file|format_whitelist;"
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,ogg,asf,"
-    "mxf,nut,gif,av1,ivf,obu,wtv,dv,yuv4mpegpipe"
-)
+_OPTIONS: Final = {
+    "protocol_whitelist": "file",
+    "format_whitelist": (
+        "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,flv,ogg,"
+        "asf,mxf,nut,gif,av1,ivf,obu,wtv,dv,yuv4mpegpipe"
+    ),
+}
 _THREADS: Final = 2
 _SHOW_AT_LEAST_EVERY_S: Final = 0.25
 _TELL_DELAY_S: Final = 1.0
@@ -245,8 +247,7 @@ class FileSource(Source):
         from capture.sources.sound import other_streams_last  # loads FFmpeg a second time
 
         promised_s = self._count / self._fps
-        rules = dict(rule.split(";") for rule in _OPTIONS.split("|"))
-        return not other_streams_last(self._config.path, (position_s + promised_s) / 2, rules)
+        return not other_streams_last(self._config.path, (position_s + promised_s) / 2, _OPTIONS)
 
     def _at_end(self) -> cv2.VideoCapture:
         """Starts the next loop, or says how the file ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -27,8 +27,8 @@ def prepare_opencv() -> None:
 
 
 @contextmanager
-def ffmpeg_options(options: str) -> Iterator[None]:
-    """Gives FFmpeg's demuxer options (``key;value|key;value``) to the captures opened within.
+def ffmpeg_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Gives FFmpeg's demuxer options to the captures opened within.
 
     What the user has set in the environment wins. Captures of other threads wait: the environment
     is one for all, and these options also say what a capture may open.
@@ -36,7 +36,7 @@ def ffmpeg_options(options: str) -> Iterator[None]:
     with _ENVIRONMENT:
         before = os.environ.get(_FFMPEG_OPTIONS)
         if before is None:
-            os.environ[_FFMPEG_OPTIONS] = options
+            os.environ[_FFMPEG_OPTIONS] = "|".join(f"{k};{v}" for k, v in options.items())
         try:
             yield
         finally:

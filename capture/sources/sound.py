@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import av
@@ -23,14 +24,14 @@ def other_streams_last(path: Path, until_s: float, options: dict[str, str]) -> b
     Returns:
         True where another stream has packets that late; False also where the file cannot be read.
     """
-    try:
-        with av.open(f"file:{path}", options=options) as container:
-            container.seek(int(until_s * av.time_base))
-            for packet in container.demux():
-                if packet.stream.type == "video" or packet.pts is None:
-                    continue
-                if float(packet.pts * packet.time_base) >= until_s:
-                    return True
-    except (FFmpegError, ValueError, OSError):
-        return False
+    with (
+        contextlib.suppress(FFmpegError, ValueError, OSError),
+        av.open(f"file:{path}", options=options) as container,
+    ):
+        container.seek(int(until_s * av.time_base))
+        for packet in container.demux():
+            if packet.stream.type == "video" or packet.pts is None:
+                continue
+            if float(packet.pts * packet.time_base) >= until_s:
+                return True
     return False

@@ -15,10 +15,12 @@ from capture.sources.opencv import ffmpeg_options, fourcc_name
 
 # TCP, because lost UDP packets smear pictures; no demuxer buffer, because it only adds delay.
 # An address from a configuration must not lead FFmpeg to local files.
-_OPTIONS: Final = (
-    "rtsp_transport;tcp|fflags;nobuffer|flags;low_delay|"
-    "protocol_whitelist;http,https,tcp,tls,rtp,srtp,udp,crypto,httpproxy"
-)
+_OPTIONS: Final = {
+    "rtsp_transport": "tcp",
+    "fflags": "nobuffer",
+    "flags": "low_delay",
+    "protocol_whitelist": "http,https,tcp,tls,rtp,srtp,udp,crypto,httpproxy",
+}
 _READ_TIMEOUT_MS: Final = 3000
 
 

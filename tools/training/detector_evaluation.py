@@ -14,6 +14,7 @@ from engines.front_ends.yolo_cpn.person_finder import PersonFinder
 from engines.front_ends.yolo_cpn.settings import YoloCpnSettings
 from tools.training.detector_metrics import DetectionScore, score_detections
 from tools.training.detector_samples import (
+    CLEAR_SHARE,
     IGNORED,
     PERSON,
     DetectorSample,
@@ -25,9 +26,8 @@ from tools.training.scene_pool import ScenePool
 Floats = npt.NDArray[np.float32]
 
 _AT_ONCE: Final = 8
-_IN_SIGHT: Final = (0.3, 0.65)
-"""Who shows less of the joints is hardly asked for elsewhere: of pedestrians 65 % must be seen
-(Dollár et al., "Pedestrian Detection: An Evaluation of the State of the Art", PAMI 2012)."""
+_IN_SIGHT: Final = (0.3, CLEAR_SHARE)
+"""Who shows less of the joints than the first is hardly asked for elsewhere."""
 
 
 def evaluate_detector(weights: Path, data: Path, pictures: int, threads: int) -> DetectionScore:

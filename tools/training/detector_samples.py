@@ -36,7 +36,7 @@ _LEAST_SIZE: Final = 0.055
 _LEAST_KEPT: Final = 0.3
 """People of whose box the picture's border leaves less are not asked for."""
 
-_CLEAR_SHARE: Final = 0.65
+CLEAR_SHARE: Final = 0.65
 """Somebody of whom this share of the joints can be seen is in clear view, as in the "reasonable"
 set of pedestrians (Dollár et al., "Pedestrian Detection: An Evaluation of the State of the Art",
 TPAMI 2012)."""
@@ -202,7 +202,7 @@ def share_in_sight(scene: Scene, index: int) -> Floats:
 
 def in_clear_view(scene: Scene, index: int) -> npt.NDArray[np.bool_]:
     """(K,) which of the people in a stored picture little or nothing hides."""
-    return share_in_sight(scene, index) >= _CLEAR_SHARE
+    return share_in_sight(scene, index) >= CLEAR_SHARE
 
 
 def whole_picture(scene: Scene, index: int, height: int, width: int) -> DetectorSample:

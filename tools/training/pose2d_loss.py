@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.skeleton import MIRROR
-from tools.studio.shards import HIDDEN, OUTSIDE
+from tools.studio.shards import HIDDEN, OUTSIDE, VISIBLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def sides_taken(
     partner = torch.tensor(MIRROR, device=joints.device)
     apart = torch.linalg.vector_norm(joints - joints[:, partner], dim=-1)
     counts = within & within[:, partner] & (apart > config.side_apart * height)
-    counts = counts & (visibility != HIDDEN) & (visibility != OUTSIDE)
+    counts = counts & (visibility == VISIBLE)
     both = torch.stack([place, place[:, partner]], dim=-1)
     own, other = heat.flatten(2).gather(2, both).unbind(-1)
     nats = functional.softplus(config.sharpness * (other - own))
