@@ -137,6 +137,8 @@ class Pose(Message, tag="pose", frozen=True, kw_only=True):
         expected_error_mm: the system's own estimate of its mean joint error.
         root: position of the pelvis in the room, or None while it is not known.
         levelled: whether z is known to be vertical (else the reference camera is taken as level).
+        world: which axes it is in: another number after a person has set them anew, or the cameras
+            were looked for anew.
         cameras: the cameras that took part.
         skew_ms: the largest distance in time of one of its pictures from the common time.
     """
@@ -152,6 +154,7 @@ class Pose(Message, tag="pose", frozen=True, kw_only=True):
     expected_error_mm: float | None = None
     root: Point3 | None = None
     levelled: bool = False
+    world: int = 0
     cameras: tuple[str, ...] = ()
     skew_ms: float = 0.0
 
@@ -216,7 +219,8 @@ class RigUpdate(Message, tag="rig", frozen=True, kw_only=True):
     Attributes:
         at_ns: when this was said.
         version: counts changes of ``rig``; 0 while there is none.
-        world: counts how often a person has set the world's axes anew.
+        world: counts how often the world's axes were set anew, by a person or since the cameras are
+            looked for anew.
         rig: the rig in the project's own JSON format (``engines.rig.rig_file``), empty for none.
         quality: one word: ``searching``, ``poor``, ``fair`` or ``good``.
         expected_error_mm: joint error to be expected with it, None while searching.

@@ -45,7 +45,19 @@ class Placer:
         joints = np.where(known[:, None], joints, 0.0)
         if pose.root is not None and all(math.isfinite(value) for value in pose.root):
             return joints + np.array(pose.root), confidence
+        return joints + np.array([0.0, 0.0, self.stand(joints, confidence)]), confidence
+
+    def stand(self, joints: npt.NDArray[np.float64], confidence: npt.NDArray[np.float64]) -> float:
+        """How high above the floor the pelvis is.
+
+        Args:
+            joints: (17, 3) metres, relative to the pelvis, z up.
+            confidence: (17,) 0 where a joint is not known.
+
+        Returns:
+            Metres, so that the lower known ankle stands on the floor; as before where none is.
+        """
         standing = [ankle for ankle in _ANKLES if confidence[ankle] > 0.0]
         if standing:
             self._height = _ANKLE_HEIGHT_M - float(joints[standing, 2].min())
-        return joints + np.array([0.0, 0.0, self._height]), confidence
+        return self._height

@@ -64,6 +64,7 @@ def pose_message(
         confidence=tuple(skeleton.confidence.tolist()),
         expected_error_mm=skeleton.expected_error_mm,
         levelled=skeleton.levelled,
+        world=skeleton.world,
         cameras=tuple(c for c, used in zip(cameras, skeleton.views, strict=True) if used),
         skew_ms=skew_ms,
     )

@@ -270,6 +270,7 @@ class PosePipeline:
             confidence=np.asarray(np.where(known, confidence, 0.0), np.float32),
             expected_error_mm=float(sigma_mm[1:][known[1:]].mean()) if known[1:].any() else 999.0,
             levelled=self._rig.levelled if pose.stage == "rig" else self._level.known,
+            world=self._rig.world,
             views=seen,
             stage=pose.stage,
             root=pose.root,

@@ -23,6 +23,7 @@ class Skeleton3D:
         confidence: (17,) 0…1, 0 for unknown.
         expected_error_mm: mean over the joints.
         levelled: whether z is known to be vertical.
+        world: which axes it is in (``app.messages.Pose``).
         views: (V,) which views took part.
         stage: what it was made with.
         root: (3,) pelvis in the room, metres, or None while it is not known.
@@ -33,6 +34,7 @@ class Skeleton3D:
     confidence: Floats
     expected_error_mm: float
     levelled: bool
+    world: int
     views: npt.NDArray[np.bool_]
     stage: Stage
     root: npt.NDArray[np.float64] | None

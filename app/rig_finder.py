@@ -296,6 +296,7 @@ class RigFinder:
         self._publish(f"{', '.join(names)} {was} moved and is left out until it is found again")
 
     def _drop(self, reason: str) -> None:
+        self._world += self._rig is not None  # what is found next has axes of its own
         self._rig, self._watch, self._result = None, None, None
         self._against = self._next_ns = 0
         self._update = self._say(reason)

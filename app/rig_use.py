@@ -56,7 +56,7 @@ class RigUse:
         """Starts without a rig."""
         self._cameras: Cameras | None = None
         self._rig_error_m = 0.0
-        self._version = self._world = 0
+        self._version = self.world = 0
         self.levelled = False
         self._change = ChangeOver()
         self._root = RootSmoother()
@@ -76,8 +76,8 @@ class RigUse:
         if rig is not None:
             self._rig_error_m = rig.rig_error_mm / 1000
             self.levelled = rig.levelled
-        if world != self._world:
-            self._world = world
+        if world != self.world:
+            self.world = world
             self._change, self._root = ChangeOver(), RootSmoother()
 
     @property

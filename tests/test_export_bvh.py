@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import bvhio
@@ -45,7 +46,16 @@ def as_motion(joints: np.ndarray, rate_hz: float | None = 30.0) -> Motion:
     x, y, z = np.moveaxis(joints, -1, 0)
     turned = np.stack((x, -z, y), axis=-1)
     times = np.arange(len(joints)) / 30
-    return Motion(0, times, turned, np.isfinite(joints[..., 0]) * 1.0, "room", rate_hz)
+    known = np.isfinite(joints[..., 0]) * 1.0
+    axes = np.zeros(len(joints), np.int64)
+    root = turned[:, 0]
+    return Motion(0, times, turned - root[:, None], known, root, axes, "room", rate_hz=rate_hz)
+
+
+def frames_of(path: Path) -> np.ndarray:
+    """(N, 51) the numbers of a file's frames: place, then angles."""
+    lines = path.read_text().splitlines()
+    return np.array([line.split() for line in lines[lines.index("MOTION") + 3 :]], float)
 
 
 @given(st.integers(0, 10_000), st.integers(2, 30))
@@ -131,8 +141,7 @@ def test_turns_go_on_beyond_half_a_circle(tmp_path: Path) -> None:
     still = moving(1, largest=0.5)[0]
     joints = np.stack([still @ Rotation.from_euler("y", a).as_matrix().T for a in angles])
     write_bvh(as_motion(joints), tmp_path / "a.bvh")
-    lines = (tmp_path / "a.bvh").read_text().splitlines()
-    rows = np.array([line.split() for line in lines[lines.index("MOTION") + 3 :]], float)
+    rows = frames_of(tmp_path / "a.bvh")
     assert rows.shape == (200, 3 + 16 * 3)
     assert np.abs(np.diff(rows, axis=0)).max() < 10
     assert rows[-1, 5] - rows[0, 5] == pytest.approx(720, abs=0.01)
@@ -141,3 +150,17 @@ def test_turns_go_on_beyond_half_a_circle(tmp_path: Path) -> None:
 def test_it_needs_an_even_rate(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="even rate"):
         write_bvh(as_motion(moving(3), rate_hz=None), tmp_path / "a.bvh")
+
+
+def test_turns_are_exported_where_the_place_is_not_known(tmp_path: Path) -> None:
+    """Before the cameras are found everything but the place is known."""
+    motion = as_motion(moving(30, seed=5))
+    root = motion.root.copy()
+    root[:12] = np.nan
+    remark = write_bvh(replace(motion, root=root), tmp_path / "late.bvh")
+    write_bvh(motion, tmp_path / "whole.bvh")
+    late, whole = (frames_of(tmp_path / name) for name in ("late.bvh", "whole.bvh"))
+    assert np.abs(late[:, 3:] - whole[:, 3:]).max() < 1e-3
+    assert np.abs(late[12:] - whole[12:]).max() < 1e-3
+    assert np.allclose(late[:12, :3], whole[12, :3], atol=1e-3)
+    assert "for 0.4 s its place is not known" in remark and "by 0 mm" in remark

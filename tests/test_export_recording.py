@@ -15,14 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.messages import Message, Pose
+from app.recording.writer import RecordingHead
 from app.topics import Topic
 from engines.skeleton import JOINT_COUNT, JOINT_NAMES
 from recordings import take_head, write_take
-from tools.export.motion import Motion, read_motion, resample
+from tools.export.even_rate import resample
+from tools.export.motion import Motion, read_motion
 from tools.export.tables import write_trc
 
 ROOT = Path(__file__).resolve().parents[1]
 WRIST = JOINT_NAMES.index("left_wrist")
+ANKLES = [JOINT_NAMES.index("right_ankle"), JOINT_NAMES.index("left_ankle")]
 POSES = 40
 FIRST_IN_ROOT = 5
 
@@ -62,6 +65,22 @@ def take(tmp_path: Path) -> Path:
     path = tmp_path / "take.mcap"
     write_take(path, head, messages)
     return path
+
+
+def pose_of(
+    head: RecordingHead,
+    index: int,
+    joints: np.ndarray,
+    root: tuple[float, float, float] | None = None,
+    world: int = 0,
+) -> Pose:
+    """A pose in which all is known, of an instant 50 ms after the one before."""
+    time_ns = head.epoch_ns + 50_000_000 * index
+    return Pose(
+        index=index, time_ns=time_ns, published_ns=time_ns, latency_ms=50.0, valid=True,
+        joints=tuple(map(tuple, joints.tolist())), confidence=(1.0,) * JOINT_COUNT,
+        root=root, world=world,
+    )  # fmt: skip
 
 
 def export(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -178,7 +197,7 @@ def test_a_room_that_is_never_known_is_one_line(tmp_path: Path) -> None:
     write_take(tmp_path / "take.mcap", head, [(Topic.POSES, pose)])
     done = export(tmp_path / "take.mcap", tmp_path / "a.csv", "--place", "room")
     assert done.returncode == 2 and "cameras were not found" in done.stderr
-    assert read_motion(tmp_path / "take.mcap").place == "pelvis"
+    assert read_motion(tmp_path / "take.mcap").place == "floor"
     done = export(tmp_path / "take.mcap", tmp_path / "a.trc")
     assert done.returncode == 2 and "only .csv can take that" in done.stderr
     write_take(tmp_path / "empty.mcap", head, [])
@@ -216,17 +235,69 @@ def test_resampling_is_exact_for_steady_motion_and_never_bridges_gaps(
     seen = np.array([number not in hidden for number in range(len(times))])
     joints[~seen] = np.nan
     confidence = np.where(seen[:, None], 0.5, 0.0) * np.ones(JOINT_COUNT)
-    even = resample(Motion(0, times, joints, confidence, "room"), rate, gap)
+    still, axes = np.zeros((len(times), 3)), np.zeros(len(times), np.int64)
+    even = resample(Motion(0, times, joints, confidence, still, axes, "room"), rate, gap)
     assert even.rate_hz == rate and np.allclose(np.diff(even.times_s), 1 / rate)
     assert even.times_s[-1] <= times[-1] + 1e-5
     assert np.array_equal(np.isfinite(even.joints[..., 0]), even.confidence > 0)
     expected = np.stack([place_at(time) for time in even.times_s])
     assert np.nanmax(np.abs(even.joints - expected), initial=0) < 1e-9
     known = times[seen]
-    for time, row in zip(even.times_s, even.known, strict=True):
+    assert np.abs(even.root[even.times_s <= times[-1]]).max() == 0 or max(steps) > gap
+    some = np.isfinite(even.joints[..., 0]).any(axis=1)
+    for time, row in zip(even.times_s, some, strict=True):
         before, after = known[known <= time + 1e-9], known[known >= time - 1e-9]
         if not row:
             # Nothing is left out that could be told, but for rounding at the very limit.
             assert not len(before) or not len(after) or after[0] - before[-1] > gap - 1e-9
         else:
             assert len(before) and len(after) and after[0] - before[-1] <= gap + 1e-9
+
+
+def test_without_a_room_the_feet_are_on_the_floor(tmp_path: Path) -> None:
+    head = take_head(tmp_path)
+    poses: list[tuple[Topic, Message]] = []
+    for index in range(20):
+        joints = np.zeros((JOINT_COUNT, 3))
+        joints[ANKLES] = [[0.1, 0, -0.8], [-0.1, 0, -0.8 + 0.03 * index]]  # one foot is lifted
+        poses.append((Topic.POSES, pose_of(head, index, joints)))
+    write_take(tmp_path / "take.mcap", head, poses)
+    done = export(tmp_path / "take.mcap", tmp_path / "a.csv")
+    assert "on the floor, not moving about" in done.stdout
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            assert float(row["right_ankle_z_m"]) == pytest.approx(0.075, abs=1e-5)
+            assert float(row["pelvis_z_m"]) == pytest.approx(0.875, abs=1e-5)
+
+
+def test_axes_that_were_set_anew_are_not_joined(tmp_path: Path) -> None:
+    """The person is taken to the new origin, and did not run there."""
+    head = take_head(tmp_path)
+    joints = np.zeros((JOINT_COUNT, 3))
+    poses: list[tuple[Topic, Message]] = [
+        (Topic.POSES, pose_of(head, index, joints, root=(0.0, 4.0 if index < 10 else 0.0, 0.9),
+                              world=int(index >= 10)))
+        for index in range(20)
+    ]  # fmt: skip
+    write_take(tmp_path / "take.mcap", head, poses)
+    done = export(tmp_path / "take.mcap", tmp_path / "a.csv", "--rate", "100")
+    assert "at 0.50 s the axes were set anew" in done.stdout
+    with (tmp_path / "a.csv").open(newline="") as stream:
+        places = [row["pelvis_y_m"] for row in csv.DictReader(stream)]
+    assert set(places) == {"4.00000", "", "0.00000"}
+    assert places.count("") == 4  # 0.46 to 0.49 s
+    done = export(tmp_path / "take.mcap", tmp_path / "b.csv", "--from", "0.5", "--to", "0.8")
+    assert done.returncode == 0 and "the axes" not in done.stdout
+    assert len((tmp_path / "b.csv").read_text().splitlines()) == 1 + 7
+    done = export(tmp_path / "take.mcap", tmp_path / "c.csv", "--from", "5")
+    assert done.returncode == 2 and "no pose in the seconds" in done.stderr
+
+
+def test_names_are_those_of_other_marker_sets(take: Path, tmp_path: Path) -> None:
+    done = export(take, tmp_path / "a.trc", tmp_path / "a.c3d", "--names", "pose2sim")
+    assert done.returncode == 0, done.stderr
+    columns = (tmp_path / "a.trc").read_text().splitlines()[3].split("\t")
+    with (tmp_path / "a.c3d").open("rb") as stream:
+        labels = [label.strip() for label in c3d.Reader(stream).point_labels]
+    assert [cell for cell in columns[2:] if cell] == labels
+    assert {"Hip", "RKnee", "LWrist", "Neck"} <= set(labels) and len(set(labels)) == JOINT_COUNT

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,7 +16,9 @@ import typer
 from engines.errors import UserError
 from tools.export.bvh_file import write_bvh
 from tools.export.c3d_file import write_c3d
-from tools.export.motion import Motion, Place, read_motion, resample
+from tools.export.even_rate import resample
+from tools.export.marker_names import NameSet, marker_names
+from tools.export.motion import Motion, Place, read_motion
 from tools.export.tables import write_csv, write_trc
 
 _WRITERS: Final[dict[str, Callable[[Motion, Path], str | None]]] = {
@@ -22,6 +26,12 @@ _WRITERS: Final[dict[str, Callable[[Motion, Path], str | None]]] = {
     ".c3d": write_c3d,
     ".csv": write_csv,
     ".trc": write_trc,
+}
+
+_WHERE: Final[dict[Place, str]] = {
+    "room": "in the room",
+    "floor": "on the floor, not moving about (--place room needs the cameras to be found)",
+    "pelvis": "relative to the pelvis",
 }
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -54,20 +64,36 @@ def main(
     place: Annotated[
         Place | None,
         typer.Option(
-            help="Places in the room, or relative to the pelvis; by default in the room where the "
-            "cameras were found."
+            help="Places in the room; on the spot, the lower foot on the floor; or relative to the "
+            "pelvis. By default in the room where the cameras were found, else on the floor."
         ),
     ] = None,
+    begin: Annotated[
+        float,
+        typer.Option("--from", min=0.0, help="Export from here on, seconds after the first pose."),
+    ] = 0.0,
+    end: Annotated[
+        float | None,
+        typer.Option("--to", min=0.0, help="Export up to here, seconds after the first pose."),
+    ] = None,
+    names: Annotated[
+        NameSet,
+        typer.Option(
+            help="Names of the joints in .c3d, .trc and .csv: ours, or those of Pose2Sim's marker "
+            "set for OpenSim (Markers_Halpe26.xml)."
+        ),
+    ] = "dsvt",
 ) -> None:
     """Write the 3D joints of a recording for other programs. Existing files are kept."""
     try:
         _check(targets)
-        motion = read_motion(recording, place)
+        motion = read_motion(recording, place, begin, end)
+        motion = replace(motion, names=marker_names(names))
         as_recorded = [t for t in targets if t.suffix.lower() == ".csv" and rate is None]
         even = motion if len(as_recorded) == len(targets) else resample(motion, rate, gap)
         for target in targets:
             print(_export(motion if target in as_recorded else even, target))
-        print(_summary(motion, even))
+        print(_summary(motion, even, begin))
         if motion.missing:
             print(f"{recording}: {motion.missing}; what came before is exported", file=sys.stderr)
     except UserError as error:
@@ -101,14 +127,20 @@ def _export(motion: Motion, target: Path) -> str:
     return f"{line}; {remark}" if remark else line
 
 
-def _summary(motion: Motion, written: Motion) -> str:
+def _summary(motion: Motion, written: Motion, begin_s: float) -> str:
+    began = datetime.fromtimestamp(motion.start_ns * 1e-9, timezone.utc)
     share = 100 * np.isfinite(written.joints[..., 0]).mean()
-    text = f"{motion.times_s[-1]:.1f} s, {share:.0f} % of the joints known, "
-    if motion.place == "pelvis":
-        return text + "relative to the pelvis"
-    first = motion.times_s[int(np.argmax(motion.known))]
-    late = f" (known from {first:.1f} s on; --place pelvis has what comes before)"
-    return text + "in the room" + (late if first > 0 else "")
+    text = f"{motion.times_s[-1]:.1f} s from {began:%Y-%m-%dT%H:%M:%S.%f}Z on, "
+    text += f"{share:.0f} % of the joints known, {_WHERE[motion.place]}"
+    first = motion.times_s[int(np.argmax(np.isfinite(motion.root[:, 0])))]
+    if first > 0:
+        text += f" (known from {first:.1f} s on; --place floor has what comes before)"
+    for change_s in motion.changes_s + begin_s:
+        text += (
+            f"\nat {change_s:.2f} s the axes were set anew, before it they are others: part the "
+            "take there with --to and --from"
+        )
+    return text
 
 
 if __name__ == "__main__":

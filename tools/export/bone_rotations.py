@@ -82,11 +82,13 @@ class Turned:
     guessed: npt.NDArray[np.bool_]
 
 
-def turn_bones(joints: Floats) -> Turned:
+def turn_bones(joints: Floats, root: Floats | None = None) -> Turned:
     """Finds the rotations.
 
     Args:
-        joints: (N, 17, 3) any unit, NaN where not known.
+        joints: (N, 17, 3) any unit, NaN where not known. Rotations hang on nothing but how they lie
+            to each other.
+        root: (N, 3) places of the pelvis, NaN where not known; None takes those in ``joints``.
 
     Returns:
         Offsets and rotations; what is missing is interpolated on the shortest way, held before the
@@ -117,7 +119,7 @@ def turn_bones(joints: Floats) -> Turned:
             guessed[:, joint] = ~known
         turns[:, joint] = local
         world[:, joint] = carried @ local
-    return Turned(offsets, _held(joints[:, 0]), turns, guessed)
+    return Turned(offsets, _held(joints[:, 0] if root is None else root), turns, guessed)
 
 
 def place_joints(turned: Turned) -> Floats:
@@ -159,11 +161,12 @@ def _rest_offsets(joints: Floats) -> Floats:
 def _axes(joints: Floats, joint: int) -> Floats:
     """(N, 3, 3) the body's left, up and front at a joint, as columns; NaN where not known."""
     right, left, below, above = (joints[:, index] for index in _AXES[joint])
-    x = left - right
-    x = x / np.linalg.norm(x, axis=1, keepdims=True)
-    up = above - below
-    y = up - (up * x).sum(1, keepdims=True) * x
-    y = y / np.linalg.norm(y, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # joints on one line have no axes
+        x = left - right
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+        up = above - below
+        y = up - (up * x).sum(1, keepdims=True) * x
+        y = y / np.linalg.norm(y, axis=1, keepdims=True)
     return np.stack((x, y, np.cross(x, y)), axis=-1)
 
 

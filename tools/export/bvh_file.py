@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from engines.skeleton import BODY_UNIT_BONE_LENGTH, JOINT_NAMES, PARENTS, STATURE_BODY_UNITS
 from tools.export.bone_rotations import CHILDREN, place_joints, turn_bones
-from tools.export.motion import Floats, Motion
+from tools.export.motion import Floats, Motion, y_up
 
 _NAMES: Final = {
     "pelvis": "Hips", "spine": "Spine", "thorax": "Chest", "neck": "Head",
@@ -45,15 +46,16 @@ def write_bvh(motion: Motion, path: Path) -> str:
         path: a new file.
 
     Returns:
-        How far fixed bones move the joints, in words: the mean over all joints that are known.
+        In words: how far fixed bones move the joints, the mean over all that are known, and for how
+        long the place of the whole is a guess.
 
     Raises:
         OSError: it cannot be written.
         ValueError: the motion is not evenly spaced.
     """
     rate_hz = motion.even_rate_hz("BVH")
-    joints = motion.y_up(100.0)
-    turned = turn_bones(joints)
+    joints = y_up(motion.joints, 100.0)
+    turned = turn_bones(joints, y_up(motion.root, 100.0))
     count = len(motion.times_s)
     bones = [joint for joint in _depth_first(0) if joint != _HEAD]
     columns = [np.nan_to_num(turned.root)]
@@ -65,8 +67,11 @@ def write_bvh(motion: Motion, path: Path) -> str:
         stream.writelines(_describe(0, turned.offsets, 0))
         stream.write(f"MOTION\nFrames: {count}\nFrame Time: {1.0 / rate_hz:.9f}\n")
         np.savetxt(stream, np.concatenate(columns, axis=1), fmt="%.4f")
-    off_cm = np.linalg.norm(place_joints(turned) - joints, axis=-1)
-    return f"bones of fixed length move the joints by {10 * np.nanmean(off_cm):.0f} mm"
+    there = place_joints(replace(turned, root=np.zeros((count, 3))))
+    off_cm = np.linalg.norm(there - joints, axis=-1)
+    remark = f"bones of fixed length move the joints by {10 * np.nanmean(off_cm):.0f} mm"
+    lost_s = float(np.isnan(motion.root).any(axis=1).sum()) / rate_hz
+    return f"{remark}; for {lost_s:.1f} s its place is not known and held" if lost_s else remark
 
 
 def _depth_first(joint: int) -> Iterator[int]:

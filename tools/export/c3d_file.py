@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 
 from engines.errors import UserError
-from engines.skeleton import JOINT_NAMES
 from tools.export.motion import Motion
 
 _UNKNOWN: Final = -1.0
@@ -43,30 +42,30 @@ def write_c3d(motion: Motion, path: Path) -> None:
     import ezc3d  # takes a while
 
     file = ezc3d.c3d()
-    points = np.moveaxis(motion.joints * 1000.0, 0, -1)  # (17, 3, N)
+    points = np.moveaxis(motion.placed * 1000.0, 0, -1)  # (17, 3, N)
     known = np.isfinite(points).all(axis=1)
-    homogeneous = np.ones((4, len(JOINT_NAMES), len(motion.times_s)))
+    homogeneous = np.ones((4, len(motion.names), len(motion.times_s)))
     homogeneous[:3] = np.moveaxis(points, 1, 0)
     file["data"]["points"] = homogeneous
     file["data"]["meta_points"]["residuals"] = np.where(known, 0.0, _UNKNOWN)[None]
     point = file["parameters"]["POINT"]
     point["RATE"]["value"] = [rate_hz]
-    point["LABELS"]["value"] = list(JOINT_NAMES)
+    point["LABELS"]["value"] = list(motion.names)
     point["UNITS"]["value"] = ["mm"]
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
     file.add_parameter("MANUFACTURER", "SOFTWARE", ["DSVT Live"])
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))  # never over another file
     file.write(str(path))
-    _check_whole(path, len(motion.times_s))
+    _check_whole(path, len(motion.names), len(motion.times_s))
 
 
-def _check_whole(path: Path, frames: int) -> None:
+def _check_whole(path: Path, points: int, frames: int) -> None:
     """Notices a full disk, of which the library says nothing.
 
     The header's ninth word is the first block of the points, which have four floats each.
     """
     with path.open("rb") as stream:
         start = 512 * (int.from_bytes(stream.read(18)[16:], "little") - 1)
-    if start < 512 or path.stat().st_size < start + 16 * len(JOINT_NAMES) * frames:
+    if start < 512 or path.stat().st_size < start + 16 * points * frames:
         raise OSError(errno.ENOSPC, "the file is not whole; is the disk full?")

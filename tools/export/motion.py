@@ -1,8 +1,8 @@
-"""The motion of one take: read from a recording, put onto an even rate."""
+"""The motion of one take, as it was recorded."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -10,33 +10,37 @@ import numpy as np
 import numpy.typing as npt
 
 from app.messages import Pose
+from app.placement import Placer
 from app.recording.reader import Recording
 from app.topics import Topic
 from engines.errors import UserError
-from engines.skeleton import JOINT_COUNT
+from engines.skeleton import JOINT_COUNT, JOINT_NAMES
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
-Place = Literal["room", "pelvis"]
-"""Joints are places in the room, or relative to the pelvis."""
+Place = Literal["room", "floor", "pelvis"]
+"""Where the origin is: that of the room; on the floor under the pelvis, where the lower foot
+stands; the pelvis."""
 
-_GAP_S: Final = 0.5
-_MOST_INSTANTS: Final = 5_000_000
+_NOWHERE: Final = (np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
     """The skeleton at ascending instants.
 
-    Frame: z up, metres; y is where the reference camera looks, or the front that was set. The
-    origin is the room's, or the pelvis.
+    Frame: z up, metres; y is where the reference camera looks, or the front that was set.
 
     Attributes:
         start_ns: the first instant, nanoseconds since 1970.
         times_s: (N,) instants from there on.
-        joints: (N, 17, 3) metres, NaN where a joint is not known.
+        joints: (N, 17, 3) metres relative to the pelvis, NaN where a joint is not known.
         confidence: (N, 17) 0…1, 0 where a joint is not known.
+        root: (N, 3) metres, where the pelvis is; NaN where that is not known.
+        world: (N,) which axes an instant is in: another number after they were set anew.
         place: where the origin is.
+        names: of the joints, for the files that are written.
         rate_hz: where the instants are evenly spaced; None where they are those of the recording.
         missing: why what came later is not there, or empty.
     """
@@ -45,19 +49,22 @@ class Motion:
     times_s: Floats
     joints: Floats
     confidence: Floats
+    root: Floats
+    world: Integers
     place: Place
+    names: tuple[str, ...] = JOINT_NAMES
     rate_hz: float | None = None
     missing: str = ""
 
     @property
-    def known(self) -> npt.NDArray[np.bool_]:
-        """(N,) instants at which some joint is known."""
-        return np.asarray(np.isfinite(self.joints[..., 0]).any(axis=1))
+    def placed(self) -> Floats:
+        """(N, 17, 3) the joints about the origin, metres; NaN where joint or root is unknown."""
+        return self.joints + self.root[:, None]
 
-    def y_up(self, per_metre: float) -> Floats:
-        """(N, 17, 3) the joints with y up, by a quarter turn about x, in another unit."""
-        x, y, z = np.moveaxis(self.joints * per_metre, -1, 0)
-        return np.stack((x, z, -y), axis=-1)
+    @property
+    def changes_s(self) -> Floats:
+        """The instants from which on the axes are others."""
+        return np.asarray(self.times_s[1:][np.diff(self.world) != 0])
 
     def even_rate_hz(self, kind: str) -> float:
         """The rate, for a kind of file that has none but an even one.
@@ -70,50 +77,74 @@ class Motion:
         return self.rate_hz
 
 
-def read_motion(path: Path, place: Place | None = None) -> Motion:
+def y_up(places: Floats, per_metre: float) -> Floats:
+    """Places (…, 3) with y up, by a quarter turn about x, in another unit."""
+    x, y, z = np.moveaxis(places * per_metre, -1, 0)
+    return np.stack((x, z, -y), axis=-1)
+
+
+def read_motion(
+    path: Path, place: Place | None = None, begin_s: float = 0.0, end_s: float | None = None
+) -> Motion:
     """Reads the poses of a recording.
 
     Args:
         path: the recording (.mcap), whole or cut off.
-        place: where the origin is to be; None takes the room where the recording knows it at all.
+        place: where the origin is to be; None takes the room where the recording knows it at all,
+            and else the floor.
+        begin_s: poses from here on, seconds after the first one.
+        end_s: poses up to here; None reads all.
 
     Returns:
-        All instants with a pose; blank where the room is asked for and not known yet.
+        All these instants; the root is unknown where the room is asked for and not known yet.
 
     Raises:
-        UserError: the file is no recording or holds no pose, or never knows the room that is asked
-            for.
+        UserError: the file is no recording or holds no pose there, or never knows the room that is
+            asked for.
     """
     recording = Recording(path)
+    first_ns: int | None = None
     poses: list[Pose] = []
     for item in recording.messages([Topic.POSES]):
         pose = item.message
-        if isinstance(pose, Pose) and _is_usable(pose, poses):
+        if not isinstance(pose, Pose) or not _is_usable(pose, poses):
+            continue
+        first_ns = pose.time_ns if first_ns is None else first_ns
+        since_s = (pose.time_ns - first_ns) * 1e-9
+        if since_s >= begin_s and (end_s is None or since_s <= end_s):
             poses.append(pose)
-    if not poses:
+    if first_ns is None:
         raise UserError(f"{path}: nobody was seen in this recording, there is nothing to export")
+    if not poses:
+        raise UserError(f"{path}: holds no pose in the seconds that were asked for")
     in_room = any(pose.root is not None for pose in poses)
     if place == "room" and not in_room:
         raise UserError(
             f"{path}: the place in the room is never known, since the cameras were not found; "
-            "leave --place out, or use --place pelvis"
+            "leave --place out, or use --place floor"
         )
-    place = place or ("room" if in_room else "pelvis")
+    place = place or ("room" if in_room else "floor")
     joints = np.array([pose.joints for pose in poses], np.float64)
     confidence = np.array([pose.confidence for pose in poses], np.float64)
-    if place == "room":
-        nowhere = (np.nan, np.nan, np.nan)
-        joints = joints + np.array([pose.root or nowhere for pose in poses], np.float64)[:, None]
     known = (confidence > 0) & np.isfinite(joints).all(axis=-1)
     if not known.any():
         raise UserError(f"{path}: no joint is known at any time, there is nothing to export")
     joints[~known], confidence[~known] = np.nan, 0.0
+    if place == "room":
+        root = np.array([pose.root or _NOWHERE for pose in poses], np.float64)
+    else:
+        root = np.zeros((len(poses), 3))
+    if place == "floor":
+        placer = Placer()
+        root[:, 2] = [placer.stand(*pose) for pose in zip(joints, confidence, strict=True)]
     start = poses[0].time_ns
     return Motion(
         start_ns=recording.head.wall_ns(start),
         times_s=np.array([(pose.time_ns - start) * 1e-9 for pose in poses]),
         joints=joints,
         confidence=confidence,
+        root=root,
+        world=np.array([pose.world for pose in poses], np.int64),
         place=place,
         missing=recording.damage or ("" if recording.ended else "it was cut off"),
     )
@@ -123,52 +154,3 @@ def _is_usable(pose: Pose, before: list[Pose]) -> bool:
     """Whether a pose says something, and of a later instant than those before."""
     whole = len(pose.joints) == len(pose.confidence) == JOINT_COUNT
     return pose.valid and whole and (not before or pose.time_ns > before[-1].time_ns)
-
-
-def resample(
-    motion: Motion, rate_hz: float | None = None, longest_gap_s: float | None = None
-) -> Motion:
-    """Puts a motion onto evenly spaced instants, joint by joint, by linear interpolation.
-
-    Args:
-        motion: any.
-        rate_hz: the new rate; None takes the usual one of the recording, rounded.
-        longest_gap_s: where a joint is not known for longer, it stays unknown. None takes half a
-            second, or one and a half of the usual steps where the recording is that slow.
-
-    Returns:
-        From the first instant to the last one that fits; nothing is extrapolated.
-
-    Raises:
-        UserError: there is a single instant only, or there would be too many of them.
-    """
-    times = motion.times_s
-    if len(times) < 2:
-        raise UserError("the recording holds a single pose; only .csv can take that")
-    steps = np.diff(times)
-    usual = steps[steps <= 1.5 * np.median(steps)]  # not over sets that were left out
-    if longest_gap_s is None:
-        longest_gap_s = max(_GAP_S, 1.5 * float(np.median(steps)))
-    rate = rate_hz or max(1.0, float(np.round(1.0 / usual.mean())))
-    count = int(np.floor(times[-1] * rate + 1e-6)) + 1
-    if count > _MOST_INSTANTS:
-        raise UserError(f"{count} instants at {rate:g} Hz; at most {_MOST_INSTANTS} are handled")
-    wanted = np.arange(count) / rate
-    joints = np.full((count, JOINT_COUNT, 3), np.nan)
-    confidence = np.zeros((count, JOINT_COUNT))
-    for joint in range(JOINT_COUNT):
-        rows = np.flatnonzero(np.isfinite(motion.joints[:, joint, 0]))
-        if len(rows) == 0:
-            continue
-        values = np.column_stack((motion.joints[rows, joint], motion.confidence[rows, joint]))
-        after = np.clip(np.searchsorted(times[rows], wanted), 0, len(rows) - 1)
-        before = np.where(times[rows][after] <= wanted, after, np.maximum(after - 1, 0))
-        early, late = times[rows][before], times[rows][after]
-        inside = (early <= wanted + 1e-9) & (wanted <= late + 1e-9)
-        inside &= late - early <= longest_gap_s
-        apart = np.where(late > early, late - early, 1.0)
-        share = (wanted - early) / apart  # 0 where both are the same
-        mixed = values[before] + share[:, None] * (values[after] - values[before])
-        joints[inside, joint] = mixed[inside, :3]
-        confidence[inside, joint] = mixed[inside, 3]
-    return replace(motion, times_s=wanted, joints=joints, confidence=confidence, rate_hz=rate)

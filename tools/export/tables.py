@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.skeleton import JOINT_NAMES
-from tools.export.motion import Motion
+from tools.export.motion import Motion, y_up
 
 
 def write_csv(motion: Motion, path: Path) -> None:
@@ -25,17 +24,18 @@ def write_csv(motion: Motion, path: Path) -> None:
         OSError: it cannot be written.
     """
     head = ["time_s", "utc"]
-    for name in JOINT_NAMES:
+    for name in motion.names:
         head += [f"{name}_x_m", f"{name}_y_m", f"{name}_z_m", f"{name}_confidence"]
     with path.open("x", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream)
         rows.writerow(head)
         for time_s, joints, confidence in zip(
-            motion.times_s, motion.joints, motion.confidence, strict=True
+            motion.times_s, motion.placed, motion.confidence, strict=True
         ):
             cells = [f"{time_s:.6f}", _utc(motion.start_ns + round(float(time_s) * 1e9))]
             for place, sure in zip(joints, confidence, strict=True):
-                cells += [*_cells(place, 5), f"{sure:.3f}"]
+                # Of a place that is not known nothing can be sure.
+                cells += [*_cells(place, 5), f"{sure * np.isfinite(place).all():.3f}"]
             rows.writerow(cells)
 
 
@@ -53,21 +53,21 @@ def write_trc(motion: Motion, path: Path) -> None:
         OSError: it cannot be written.
         ValueError: the motion is not evenly spaced.
     """
-    turned = motion.y_up(1000.0)
+    turned = y_up(motion.placed, 1000.0)
     rate, count = f"{motion.even_rate_hz('TRC'):.6g}", len(motion.times_s)
     labels = (
         "DataRate CameraRate NumFrames NumMarkers Units OrigDataRate OrigDataStartFrame "
         "OrigNumFrames"
     )
-    values = (rate, rate, count, len(JOINT_NAMES), "mm", rate, 1, count)
-    numbers = range(1, len(JOINT_NAMES) + 1)
+    values = (rate, rate, count, len(motion.names), "mm", rate, 1, count)
+    numbers = range(1, len(motion.names) + 1)
     with path.open("x", newline="", encoding="utf-8") as stream:
         rows = csv.writer(stream, delimiter="\t", lineterminator="\r\n")
         rows.writerow(["PathFileType", "4", "(X/Y/Z)", path.name])
         rows.writerow(labels.split())
         rows.writerow(values)
         rows.writerow(
-            ["Frame#", "Time", *(cell for name in JOINT_NAMES for cell in (name, "", ""))]
+            ["Frame#", "Time", *(cell for name in motion.names for cell in (name, "", ""))]
         )
         rows.writerow(["", "", *(f"{axis}{number}" for number in numbers for axis in "XYZ")])
         rows.writerow([])
