@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -13,8 +12,10 @@ import typer
 from rich.console import Console
 
 from app.config import RecorderConfig, load_config
+from app.crash_logs import keep_logs
+from app.display import has_display
 from app.evaluation import CalibratedErrors, PoseErrors, Truth, pose_errors
-from app.given_files import changed_ns, existing_file, new_file, rig_target
+from app.given_files import changed_ns, check_writable, existing_file, new_file, rig_target
 from app.messages import Pose
 from app.network_files import bring_networks
 from app.process_table import looks_for_cameras
@@ -141,16 +142,11 @@ def replay(
     _run(_with_video(spec, video, Path("out/replay.mp4")), seconds, report)
 
 
-def has_display() -> bool:
-    """Whether a window can be opened."""
-    if sys.platform in ("win32", "darwin"):
-        return True
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-
-
 def main() -> None:
     """Runs the command line; a user's mistake is one line and exit status 2."""
     try:
+        if sys.platform == "win32":
+            raise UserError("this runs on Linux; on Windows use WSL2 (docs/cameras.md)")
         cli()
     except UserError as error:
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
@@ -246,12 +242,14 @@ def _truth(spec: RunSpec) -> Truth | None:
 def _run(spec: RunSpec, seconds: float | None, report_path: Path | None) -> None:
     console = _console()
     truth = _truth(spec)
+    if report_path is not None:
+        check_writable(report_path)
     if spec.mode != "replay":
         bring_networks(spec.config, console.print)
     collector = _PoseCollector()
     run_dir = make_run_dir()
     rig_before = changed_ns(spec.save_rig)
-    keep = False
+    keep, supervisor = False, None
     try:
         with StatusView(console) as view:
             supervisor = Supervisor(
@@ -272,6 +270,10 @@ def _run(spec: RunSpec, seconds: float | None, report_path: Path | None) -> None
         keep = True
         raise
     finally:
+        if supervisor is not None and supervisor.crashed:
+            kept = keep_logs(run_dir, spec.config.recorder.folder)
+            if kept is not None:
+                console.print(f"something crashed; what the processes logged: {kept}")
         if not keep:
             shutil.rmtree(run_dir, ignore_errors=True)
 

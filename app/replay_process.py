@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
-from app.messages import Joints2D, PreviewPart, Previews
+from app.messages import Joints2D, Message, Pose, PreviewPart, Previews
 from app.process import ProcessContext, run_process
 from app.recording.reader import RecordedMessage, Recording
 from app.run_messages import RunState
@@ -73,10 +73,10 @@ def _play(
     start_ns: int,
 ) -> None:
     preview_width = context.spec.config.viewer.preview_width
+    clock = _ShownClock()
     recorded: RecordedMessage | None = first
     while recorded is not None:
-        since = max(0, recorded.log_ns - first.log_ns)
-        due = start_ns + since / context.spec.replay_speed
+        due = start_ns + clock.since_first_ns(recorded.message) / context.spec.replay_speed
         if context.stop.wait(max(0.0, (due - now_ns()) * 1e-9)):
             return
         publishers[recorded.topic].send(recorded.message)
@@ -84,6 +84,26 @@ def _play(
             previews, pixels = blank_previews(recorded.message, preview_width)
             publishers[Topic.PREVIEWS].send(previews, pixels)
         recorded = next(rest, None)
+
+
+class _ShownClock:
+    """When a message is due: by the instants that were shown, not by when they were recorded.
+
+    Offline work, and files that are played slower than they were filmed, are recorded at the
+    machine's pace. What bears no instant of its own follows what came before it.
+    """
+
+    def __init__(self) -> None:
+        self._first_ns: int | None = None
+        self._since_ns = 0
+
+    def since_first_ns(self, message: Message) -> int:
+        """Nanoseconds after the first instant; never less than for the message before."""
+        if isinstance(message, (Joints2D, Pose)):
+            if self._first_ns is None:
+                self._first_ns = message.time_ns
+            self._since_ns = max(self._since_ns, message.time_ns - self._first_ns)
+        return self._since_ns
 
 
 def blank_previews(joints2d: Joints2D, width: int) -> tuple[Previews, bytes]:

@@ -22,6 +22,7 @@ _STUCK_LOOP_S = 30.0  # a set may wait for a network's first run on a GPU
 _SILENT_START_S = 60.0  # imports on a busy machine take their time
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _MINUTE_NS = 60_000_000_000
+_FATAL = "Fatal Python error"  # of faulthandler; a stack and a list of modules follow
 _LAST_BYTES = 65_536
 _LARGEST_LOG = 4_000_000  # run folders often lie in memory
 
@@ -73,7 +74,7 @@ class SupervisedProcess:
 
     @property
     def error(self) -> str:
-        """The one line that it left for the user, or the last line of its log."""
+        """The one line that it left for the user, or how it ended and the last line of its log."""
         with contextlib.suppress(OSError):
             text = (self._run_dir / f"{self.entry.name}.error").read_text(encoding="utf-8")
             return text.strip()
@@ -81,10 +82,22 @@ class SupervisedProcess:
             with self.log_path.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _LAST_BYTES))
                 lines = log.read().decode("utf-8", errors="replace").splitlines()
-            last = next((line for line in reversed(lines) if line.strip()), "")
+            last = _last_word(lines)
+            if last and self.crashed:
+                return f"{_how_it_ended(self._exit_code or 0)}; in its log: {last}"
             if last:
                 return last
         return "" if self._exit_code is None else f"nothing ({_how_it_ended(self._exit_code)})"
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it last ended otherwise than with its work done or a mistake of the user's."""
+        return self._exit_code not in (None, 0, EXIT_USER_ERROR)
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return max(0, len(self._starts_ns) - 1)
 
     @property
     def exit_code(self) -> int | None:
@@ -136,7 +149,7 @@ class SupervisedProcess:
             pid=self._child.pid if self.running and self._child is not None else None,
             running=self.running,
             state=self.state,
-            restarts=max(0, len(self._starts_ns) - 1),
+            restarts=self.restarts,
             exit_code=self._exit_code,
             heartbeat_age_ms=age,
             detail=self._beat.detail if self._beat is not None else "",
@@ -197,9 +210,17 @@ class SupervisedProcess:
         return now_ns() - self._beat.at_ns > _STUCK_S * 1e9
 
 
+def _last_word(lines: list[str]) -> str:
+    """What a log says of the end: the last line, or how the interpreter died."""
+    fatal = next((line for line in reversed(lines) if line.startswith(_FATAL)), "")
+    return fatal or next((line for line in reversed(lines) if line.strip()), "")
+
+
 def _how_it_ended(code: int) -> str:
     if code >= 0:
         return f"exit status {code}"
+    if code == -signal.SIGKILL:
+        return "ended by SIGKILL (as when memory runs out)"
     try:
         return f"ended by {signal.Signals(-code).name}"
     except ValueError:

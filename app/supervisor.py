@@ -157,6 +157,11 @@ class Supervisor:
             ),
         )
 
+    @property
+    def crashed(self) -> bool:
+        """Whether some process crashed on the way, even if it could be started again."""
+        return any(row.crashed or row.restarts for row in self._rows)
+
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self._interrupted = True
 

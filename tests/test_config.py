@@ -66,11 +66,13 @@ def test_networks_are_names_or_files_beside_the_configuration(tmp_path: Path) ->
     path.write_text(GOOD)
     default = load_config(path).front_end
     assert (default.detector, default.pose) == ("shipped", "shipped")
-    path.write_text(GOOD.replace("kind: blazepose", "detector: yolov3\n  pose: mine/cpn.onnx"))
+    chosen_ones = "kind: yolo_cpn\n  detector: yolov3\n  pose: mine/cpn.onnx"
+    path.write_text(GOOD.replace("kind: blazepose", chosen_ones))
     chosen = load_config(path).front_end
     assert chosen.detector == "yolov3"
     assert chosen.pose == str(tmp_path / "mine" / "cpn.onnx")
-    path.write_text(GOOD + "  pose: weights/pose2d.onnx\n")
+    shipped = "kind: yolo_cpn\n  pose: weights/pose2d.onnx"
+    path.write_text(GOOD.replace("kind: blazepose", shipped))
     assert load_config(path).front_end.pose == str(CONFIGS.parent / "weights" / "pose2d.onnx")
 
 
@@ -258,3 +260,21 @@ def test_every_setting_is_documented_with_its_default() -> None:
                 shown = shown.lower() if isinstance(field.default, bool) else shown or '""'
                 assert said == shown, f"{section}.{name}"
     assert {key for key in documented if not key.startswith("synthetic")} == there
+
+
+@pytest.mark.parametrize(
+    ("cameras", "text", "says"),
+    [
+        (1, "calibration: {fixed: rig.json}", "'calibration.fixed' does nothing with a single"),
+        (2, "calibration: {enabled: false, lenses: rig.toml}", "calibration.enabled: false"),
+        (2, "front_end: {kind: blazepose, detector: yolov3}", "'front_end.detector' is for"),
+        (2, "front_end:\n  kind: blazepose\n  flip_test: true", "'front_end.flip_test' is for"),
+    ],
+)
+def test_what_would_be_ignored_is_told(tmp_path: Path, cameras: int, text: str, says: str) -> None:
+    lines = ["cameras:"]
+    lines += [f"  - {{id: c{n}, source: {{kind: webcam, device: {n}}}}}" for n in range(cameras)]
+    error = _error(tmp_path, "\n".join([*lines, text]))
+    assert says in error
+    line = len(lines) + text.count("\n") + 1
+    assert error.startswith(f"{tmp_path / 'c.yaml'}:{line}: ")

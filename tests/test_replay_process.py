@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from app.bus import Subscriber
 from app.clock import now_ns, take_anchor
@@ -29,13 +30,15 @@ def _recording(path: Path, count: int, step_ms: float) -> list[Any]:
     writer = RecordingWriter(file, head)
     sent: list[Any] = []
     for index in range(count):
-        at_ns = head.epoch_ns + round(index * step_ms * 1e6)
+        shown_ns = head.epoch_ns + round(index * step_ms * 1e6)
+        missing = (16,) if index % 4 == 0 else ()
         for topic, message in (
-            (Topic.JOINTS2D, joints2d(index)),
-            (Topic.POSES, pose(index, missing=(16,) if index % 4 == 0 else ())),
+            (Topic.JOINTS2D, replace(joints2d(index), time_ns=shown_ns)),
+            (Topic.POSES, replace(pose(index, missing=missing), time_ns=shown_ns - 40_000_000)),
             (Topic.PIPELINE_STATUS, status(index)),
         ):
-            writer.add(topic, message, at_ns)
+            # Recorded at another pace than filmed, as of videos that are worked through offline.
+            writer.add(topic, message, head.epoch_ns + 1000 * (shown_ns - head.epoch_ns))
             sent.append(message)
     writer.finish()
     file.close()

@@ -17,6 +17,7 @@ from app.config import Turn
 from app.given_files import check_writable
 from engines.errors import UserError
 from engines.front_ends.joint_definitions import bone_share
+from engines.model_files import SHIPPED_FOLDER
 from engines.rig.estimator import RigEstimator
 from engines.rig.exchange import FORMATS, guess_format, load_rig, match_cameras, save_rig
 from engines.rig.types import RigResult
@@ -169,8 +170,8 @@ def main() -> int:
     parser.add_argument(
         "--weights",
         type=Path,
-        default=Path("weights/lifter.onnx"),
-        help="the lifter; default %(default)s",
+        default=SHIPPED_FOLDER / "lifter.onnx",
+        help="the lifter; default the one that ships",
     )
     parser.add_argument(
         "--front-end", choices=("blazepose", "yolo_cpn"), help="for videos; default blazepose"

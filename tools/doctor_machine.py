@@ -65,14 +65,13 @@ def check_cameras() -> Finding:
 
 def check_display() -> Finding:
     """A screen for the viewer."""
-    from app.cli import has_display
+    from app.display import has_display
 
     if has_display():
         name = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or "the system's own"
         return Finding("Display", "good", name)
-    return Finding(
-        "Display", "lacking", "none", "no window: the scene is rendered off-screen to a video"
-    )
+    cost = "no window: demo and replay make a video, live does with --video FILE"
+    return Finding("Display", "lacking", "none", cost)
 
 
 def check_shared_memory(folder: Path = Path("/dev/shm")) -> Finding:

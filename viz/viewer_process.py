@@ -6,6 +6,7 @@ import os
 
 import cv2
 
+from app.display import has_display
 from app.process import ProcessContext, run_process
 from viz.offscreen import run_offscreen
 
@@ -30,11 +31,6 @@ def main(context: ProcessContext) -> None:
         run_window(context)
     else:
         run_offscreen(context)
-
-
-def has_display() -> bool:
-    """Whether a window can be opened."""
-    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 if __name__ == "__main__":

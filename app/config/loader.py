@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.config import schema
+from app.config.ignored_settings import ignored_settings
 from engines.errors import UserError
 
 _MAX_BYTES = 1 << 20
@@ -43,6 +44,9 @@ def load_config(path: Path) -> schema.AppConfig:
         config = schema.AppConfig.model_validate(data)
     except ValidationError as error:
         raise UserError(_explain(path, node, error)) from error
+    for key, text in ignored_settings(config):
+        line = _line_of(node, [*key.split(".")])
+        raise UserError(f"{path}:{line}: '{key}' {text}")
     return _resolve_paths(config, path.resolve().parent)
 
 

@@ -112,6 +112,6 @@ class DurableFile:
             if self._closed:
                 return
             try:
-                os.fdatasync(self._descriptor)
+                getattr(os, "fdatasync", os.fsync)(self._descriptor)  # not everywhere
             except OSError as error:
                 self._error = error

@@ -91,7 +91,8 @@ class RecordingWriter:
             joints, confidence = self._placer.place(message)
             if not message.valid:
                 confidence = confidence * 0.0
-            self._add(self._scene, encode(scene_update(joints, confidence, wall_ns)), wall_ns)
+            shown_ns = self._head.wall_ns(message.time_ns)
+            self._add(self._scene, encode(scene_update(joints, confidence, shown_ns)), wall_ns)
         self.messages += 1
 
     def commit(self) -> None:
