@@ -228,6 +228,7 @@ class RigUpdate(Message, tag="rig", frozen=True, kw_only=True):
         warnings: what else to know, one line each.
         moved: cameras that were moved and are left out until they are found again.
         seconds: of motion that it rests on.
+        seen: index of the newest set that was looked at; -1 before the first.
     """
 
     at_ns: int
@@ -240,3 +241,4 @@ class RigUpdate(Message, tag="rig", frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     moved: tuple[str, ...] = ()
     seconds: float = 0.0
+    seen: int = -1

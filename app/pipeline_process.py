@@ -9,11 +9,13 @@ from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.config import AppConfig
 from app.frame_receiver import FrameReceiver, FrameSet
-from app.messages import Evidence, Joints2D, Pose, Previews, RigUpdate
+from app.messages import Evidence, Joints2D, Pose, Previews
 from app.network_loading import load_networks
 from app.pose_messages import evidence_message, joints2d_message, pose_message, previews_message
 from app.pose_pipeline import PosePipeline
 from app.process import ProcessContext, run_process
+from app.process_table import looks_for_cameras
+from app.rig_updates import RigUpdates
 from app.run_messages import Command, Health, PipelineStatus
 from app.run_statistics import RunStatistics
 from app.topics import Topic
@@ -72,7 +74,8 @@ def main(context: ProcessContext) -> None:
     statistics = RunStatistics(names)
     outputs = _Outputs(context)
     commands = Subscriber[Command](context.run_dir, Topic.COMMANDS, ("viewer",))
-    rigs = Subscriber[RigUpdate](context.run_dir, Topic.RIG)
+    finding = looks_for_cameras(context.spec)
+    rigs = RigUpdates(context.run_dir, lockstep=finding and config.lossless)
     healths = Subscriber[Health](context.run_dir, Topic.HEALTH)
     receiver = FrameReceiver(context.run_dir, names, config.synchronizer, lossless=config.lossless)
     context.ready(
@@ -105,7 +108,10 @@ def main(context: ProcessContext) -> None:
             show = taken_ns >= next_preview
             if show:
                 next_preview = taken_ns + _PREVIEW_NS
-            _process(frames, pipeline, outputs, statistics, names, config, show=show)
+            evidence = _process(frames, pipeline, outputs, statistics, names, config, show=show)
+            if finding:
+                outputs.evidence.send(evidence)
+                rigs.wait_for(evidence, outputs.evidence, context)
         elif receiver.exhausted:
             break
         if now_ns() >= next_status:
@@ -130,7 +136,7 @@ def _process(
     config: AppConfig,
     *,
     show: bool,
-) -> None:
+) -> Evidence:
     newest_ns = max(f.arrived_ns for f in frames.frames if f is not None)
     statistics.add_stage("wait", (now_ns() - newest_ns) * 1e-6)
     result = pipeline.process(frames)
@@ -139,8 +145,6 @@ def _process(
     outputs.poses.send(pose)
     joints2d = joints2d_message(frames, result)
     outputs.joints2d.send(joints2d)
-    if config.calibration.enabled:
-        outputs.evidence.send(evidence_message(frames, result))
     for stage in result.stages:
         statistics.add_stage(stage.stage, stage.milliseconds)
     statistics.add_set(frames, now, pose.latency_ms, valid=pose.valid)
@@ -149,6 +153,7 @@ def _process(
         message, payload = previews_message(frames, joints2d, config.viewer.preview_width)
         outputs.previews.send(message, payload)
         statistics.add_stage("previews", (time.perf_counter() - began) * 1000)
+    return evidence_message(frames, result)
 
 
 def _give_up_failed(receiver: FrameReceiver, names: list[str], healths: Subscriber[Health]) -> None:
@@ -160,12 +165,9 @@ def _give_up_failed(receiver: FrameReceiver, names: list[str], healths: Subscrib
                 receiver.give_up(name)
 
 
-def _take_rig(pipeline: PosePipeline, rigs: Subscriber[RigUpdate]) -> None:
-    newest = rigs.latest()
-    if newest is None:
-        return
-    update = newest.message
-    if update.version == pipeline.rig_version:
+def _take_rig(pipeline: PosePipeline, rigs: RigUpdates) -> None:
+    update = rigs.newest()
+    if update is None or update.version == pipeline.rig_version:
         return  # it is repeated every second: read it once
     rig = rig_from_json(update.rig.encode(), "rig") if update.rig else None
     pipeline.set_rig(update.version, update.world, rig)

@@ -46,7 +46,7 @@ def process_table(spec: RunSpec) -> tuple[ProcessEntry, ...]:
         for camera in spec.config.cameras
     )
     rig = (
-        (ProcessEntry("rig", "app.rig_process", nice=12, one_thread=True),)
+        (ProcessEntry("rig", "app.rig_process", nice=3, one_thread=True),)
         if looks_for_cameras(spec)
         else ()
     )

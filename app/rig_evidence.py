@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from app.messages import Evidence
-from engines.rig.types import Observation
+from engines.rig.types import Floats, Observation
 from engines.skeleton import JOINT_COUNT
 
 
@@ -25,3 +27,52 @@ def observation_of(evidence: Evidence) -> Observation:
             lifted[v] = view.lifted
             sigma[v] = view.sigma
     return Observation(evidence.time_ns * 1e-9, times, keypoints, lifted, sigma)
+
+
+_LONGEST_WAIT_S: Final = 2.0
+"""After which a camera that has shown nothing yet is not waited for any more."""
+
+
+class PictureSizes:
+    """Learns how large each camera's pictures are, which is part of where it is."""
+
+    def __init__(self, views: int) -> None:
+        """Knows of no picture."""
+        self._sizes: list[tuple[int, int] | None] = [None] * views
+        self._waiting: list[Evidence] = []
+
+    def learn(self, evidence: Evidence) -> dict[int, tuple[int, int]]:
+        """Takes a set; the views, and (width, height), that show their first picture in it."""
+        new: dict[int, tuple[int, int]] = {}
+        for v, view in enumerate(evidence.views):
+            if view is not None:
+                size = (view.width, view.height)
+                if self._sizes[v] is None:
+                    new[v] = size
+                self._sizes[v] = size
+        return new
+
+    def wait(self, evidence: Evidence) -> tuple[Evidence, ...]:
+        """Keeps a set until every camera has shown a picture, or been waited for.
+
+        Returns:
+            All sets that were kept, once the estimation can begin; before that none.
+        """
+        self._waiting.append(evidence)
+        known = sum(size is not None for size in self._sizes)
+        waited_s = (evidence.time_ns - self._waiting[0].time_ns) * 1e-9
+        if known == len(self._sizes) or (known >= 2 and waited_s >= _LONGEST_WAIT_S):
+            kept, self._waiting = tuple(self._waiting), []
+            return kept
+        return ()
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(width, height) a camera; those that have shown nothing are taken to be as others."""
+        seen = [size for size in self._sizes if size is not None]
+        return [size or seen[0] for size in self._sizes]
+
+    @property
+    def aspects(self) -> Floats:
+        """(V,) height over width."""
+        return np.array([h / w for w, h in (size or (4, 3) for size in self._sizes)])

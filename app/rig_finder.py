@@ -6,6 +6,7 @@ No sockets and no threads: messages in, one ``RigUpdate`` out; the clock is give
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,22 +18,20 @@ import numpy as np
 from app.clock import now_ns
 from app.config import AppConfig
 from app.messages import Evidence, RigUpdate
-from app.rig_evidence import observation_of
+from app.rig_evidence import PictureSizes, observation_of
 from app.rig_knowledge import fixed_cameras, fixed_world_is_level, known_cameras
 from app.rig_trust import FileRig, RigWatch
-from app.rig_world import WorldAction, WorldWish
+from app.rig_world import WorldAction, WorldWish, WorldWishes
 from engines.errors import UserError
 from engines.front_ends.joint_definitions import bone_share
 from engines.rig.estimator import RigEstimator
 from engines.rig.exchange import save_rig
 from engines.rig.rig_file import rig_to_json
 from engines.rig.triangulation import cameras_of
-from engines.rig.types import Floats, KnownCamera, Observation, Rig, RigCamera, RigResult
+from engines.rig.types import KnownCamera, Observation, Rig, RigCamera, RigResult
 
 _LOG = logging.getLogger("rig")
 
-_SIZES_SETS: Final = 30
-"""Sets after which a camera that has shown nothing yet is not waited for any more."""
 _RECENT_SETS: Final = 60
 _FIRST_PAUSE_S: Final = 1.2
 _PAUSE_SHARE: Final = 0.6
@@ -53,6 +52,7 @@ class RigFinder:
         rig_file: Path | None = None,
         save_to: Path | None = None,
         clock: Callable[[], int] = now_ns,
+        work_clock: Callable[[], int] = time.process_time_ns,
     ) -> None:
         """Waits for the first pictures: their sizes are part of the answer.
 
@@ -61,19 +61,21 @@ class RigFinder:
             rig_file: a rig to begin with, to be checked before it is trusted.
             save_to: where the rig is kept.
             clock: nanoseconds, ascending.
+            work_clock: the same of the work that was done: of a busy machine's time this process
+                gets a small share anyway, and need not rest for what others took.
 
         Raises:
             UserError: a file that was given cannot be used.
         """
         self._config = config
         self._save_to = save_to
-        self._clock = clock
+        self._clock, self._work_clock = clock, work_clock
         self._names = [camera.id for camera in config.cameras]
         self._file = None if rig_file is None else FileRig(rig_file, config)
-        self._known = known_cameras(config)
-        self._levelled = fixed_world_is_level(config)
-        self._sizes: list[tuple[int, int] | None] = [None for _ in self._names]
-        self._waited = 0
+        self._given = known_cameras(config)
+        self._given_levelled = fixed_world_is_level(config)
+        self._known, self._levelled = self._given, self._given_levelled
+        self._sizes = PictureSizes(len(self._names))
         self._estimator: RigEstimator | None = None
         self._unit_m = 1.0
         self._watch: RigWatch | None = None
@@ -81,7 +83,7 @@ class RigFinder:
         self._result: RigResult | None = None
         self._against = 0
         self._recent: deque[Observation] = deque(maxlen=_RECENT_SETS)
-        self._wishes: list[WorldWish] = []
+        self._wishes = WorldWishes()
         self._moved: tuple[str, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._version = self._world = 0
@@ -100,11 +102,26 @@ class RigFinder:
 
     def add(self, evidence: Evidence) -> None:
         """Takes one set."""
-        self._learn_sizes(evidence)
-        if self._estimator is None:
+        new = self._sizes.learn(evidence)
+        if self._estimator is not None:
+            for v, size in new.items():
+                self._estimator.resize(v, size)
+            self._add(observation_of(evidence))
             return
-        observation = observation_of(evidence)
+        waiting = self._sizes.wait(evidence)
+        if not waiting:
+            return
+        self._unit_m = evidence.body_unit_m
+        self._estimator = self._make_estimator(self._known)
+        if self._file is not None:
+            self._file.begin(self._sizes.aspects)
+        for one in waiting:
+            self._add(observation_of(one))
+
+    def _add(self, observation: Observation) -> None:
+        assert self._estimator is not None
         self._recent.append(observation)
+        self._wishes.see(observation)
         self._estimator.add(observation)
         if self._file is not None:
             self._check_file(observation)
@@ -121,7 +138,7 @@ class RigFinder:
             return False
         if self._rig is not None and not self._estimator.has_news:
             return False  # whoever does what they did before need not pay for it again
-        began = self._clock()
+        began = self._work_clock()
         try:
             result = self._estimator.estimate()
         except np.linalg.LinAlgError as error:
@@ -129,31 +146,38 @@ class RigFinder:
             self._next_ns = self._clock() + int(_FIRST_PAUSE_S * 1e9)
             return False
         self._result = result
-        pause_s = max(_FIRST_PAUSE_S, _PAUSE_SHARE * result.seconds)
+        pause_s = _FIRST_PAUSE_S
+        if result.rig is not None:
+            pause_s = max(pause_s, _PAUSE_SHARE * result.seconds)
         pause_s = min(pause_s, self._config.calibration.every_s)
-        ended = self._clock()
-        self._next_ns = ended + max(int(pause_s * 1e9), int(_REST * (ended - began)))
+        rest_ns = int(_REST * (self._work_clock() - began))
+        self._next_ns = self._clock() + max(int(pause_s * 1e9), rest_ns)
         if result.rig is not None and self._better(result.rig):
             self._accept(result.rig)
         self._update = self._say(result.reason)
         return True
 
-    def set_world(self, action: WorldAction) -> None:
-        """The person stands upright, or faces the front at the origin, now."""
-        if not self._recent:
+    def set_world(self, action: WorldAction, at_ns: int) -> None:
+        """The person stood upright, or faced the front at the origin.
+
+        Args:
+            action: which of the two.
+            at_ns: when; while an estimation is at work they walk on.
+        """
+        wish = self._wishes.at(action, at_ns)
+        if wish is None:
             return
-        wish = WorldWish(action, self._recent[-1])
         if self._rig is None:
-            # The last one of each kind counts, once there is a rig to measure it with.
-            self._wishes = [w for w in self._wishes if w.action != action] + [wish]
+            self._wishes.keep(wish)
         elif self._grant(wish):
             self._publish(self._update.reason)
 
     def restart(self) -> None:
         """Forgets everything: the user has moved the cameras."""
-        self._file, self._moved, self._notes, self._wishes = None, (), (), []
-        self._known = known_cameras(self._config)
-        self._levelled = fixed_world_is_level(self._config)
+        self._file, self._moved, self._notes = None, (), ()
+        self._wishes.take()
+        self._known, self._levelled = self._given, self._given_levelled
+        self._recent.clear()
         if self._estimator is not None:
             self._estimator = self._make_estimator(self._known)
         self._drop("looking for the cameras anew")
@@ -169,39 +193,16 @@ class RigFinder:
         if self._save_to is not None and self._rig is not None and not self._moved:
             save_rig(self._rig, self._save_to)
 
-    def _learn_sizes(self, evidence: Evidence) -> None:
-        """Once every camera has shown a picture, or been waited for, the estimation can begin."""
-        for v, view in enumerate(evidence.views):
-            if view is None:
-                continue
-            size = (view.width, view.height)
-            if self._sizes[v] is None and self._estimator is not None:
-                self._estimator.resize(v, size)
-            self._sizes[v] = size
-        if self._estimator is not None:
-            return
-        self._waited += 1
-        self._unit_m = evidence.body_unit_m
-        known = sum(size is not None for size in self._sizes)
-        if known == len(self._sizes) or (self._waited >= _SIZES_SETS and known >= 2):
-            self._estimator = self._make_estimator(self._known)
-            if self._file is not None:
-                self._file.begin(self._aspects())
-
     def _make_estimator(self, known: list[KnownCamera]) -> RigEstimator:
-        seen = [size for size in self._sizes if size is not None]
         return RigEstimator(
             self._names,
-            [size or seen[0] for size in self._sizes],
+            self._sizes.sizes,
             self._unit_m,
             self._config.body_height_m,
             known,
             bone_share=bone_share(self._config.front_end.kind),
             levelled=self._levelled,
         )
-
-    def _aspects(self) -> Floats:
-        return np.array([h / w for w, h in (size or (4, 3) for size in self._sizes)])
 
     def _check_file(self, observation: Observation) -> None:
         assert self._file is not None
@@ -246,9 +247,8 @@ class RigFinder:
         self._version += 1
         found = {c.id for c in rig.cameras if c is not None}
         self._moved = tuple(name for name in self._moved if name not in found)
-        self._watch = RigWatch(cameras_of(rig), self._aspects(), tuple(self._recent))
-        wishes, self._wishes = self._wishes, []
-        for wish in wishes:
+        self._watch = RigWatch(cameras_of(rig), self._sizes.aspects, tuple(self._recent))
+        for wish in self._wishes.take():
             self._grant(wish)
         try:
             self.save()
@@ -260,7 +260,7 @@ class RigFinder:
     def _grant(self, wish: WorldWish) -> bool:
         """Turns the world as a person asked; False where they were not seen at that moment."""
         assert self._rig is not None and self._estimator is not None
-        turned = wish.grant(self._rig, self._aspects(), self._unit_m)
+        turned = wish.grant(self._rig, self._sizes.aspects, self._unit_m)
         if turned is None:
             return False
         self._rig = turned
@@ -291,7 +291,7 @@ class RigFinder:
             self._drop(f"{', '.join(names)} {was} moved: looking for the cameras anew")
             return
         self._rig = left
-        self._watch = RigWatch(cameras_of(left), self._aspects(), tuple(self._recent))
+        self._watch = RigWatch(cameras_of(left), self._sizes.aspects, tuple(self._recent))
         self._next_ns = self._clock() + int(_FIRST_PAUSE_S * 1e9)
         self._publish(f"{', '.join(names)} {was} moved and is left out until it is found again")
 

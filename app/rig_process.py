@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
+
+from msgspec.structs import replace
 
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.messages import Evidence, RigUpdate
-from app.process import ProcessContext, run_process
+from app.process import ProcessContext, run_process, stand_back
 from app.rig_finder import RigFinder
 from app.run_messages import Command
 from app.topics import Topic
@@ -15,12 +18,21 @@ from engines.errors import UserError
 
 _LOG = logging.getLogger("rig")
 _SAY_NS = 1_000_000_000
+_NICENESS = 12  # once all cameras are found well: what is left to gain can wait
 
 
 def main(context: ProcessContext) -> None:
     """Runs until it is stopped."""
     spec = context.spec
-    finder = RigFinder(spec.config, spec.rig, spec.save_rig)
+    lockstep = spec.config.lossless
+    clock = EvidenceClock() if lockstep else None
+    finder = RigFinder(
+        spec.config,
+        spec.rig,
+        spec.save_rig,
+        clock=now_ns if clock is None else clock.now_ns,
+        work_clock=time.process_time_ns if clock is None else clock.now_ns,
+    )
     with (
         Subscriber[Evidence](context.run_dir, Topic.EVIDENCE) as evidence,
         Subscriber[Command](context.run_dir, Topic.COMMANDS, ("viewer",)) as commands,
@@ -29,29 +41,55 @@ def main(context: ProcessContext) -> None:
         context.ready()
         next_say = 0
         said: RigUpdate | None = None
+        seen = -1
         while not context.stop.is_set():
             first = evidence.receive(100)
             if first is not None:
                 for received in (first, *evidence.drain()):
-                    finder.add(received.message)
+                    message = received.message
+                    if clock is None:
+                        finder.add(message)
+                    elif message.index > seen:  # what was not answered at once is sent again
+                        clock.time_ns = message.time_ns
+                        finder.add(message)
+                        finder.work()
+                    seen = message.index
             for command in commands.drain():
                 _obey(finder, command.message)
             finder.work()
-            if finder.update is not said or now_ns() >= next_say:
+            if finder.update is not said or now_ns() >= next_say or (lockstep and first):
                 said = finder.update
                 next_say = now_ns() + _SAY_NS
-                publisher.send(said)
+                publisher.send(replace(said, seen=seen))
+                if said.quality == "good":
+                    stand_back(_NICENESS)
         try:
             finder.save()
         except UserError as error:
             _LOG.error("%s", error)
 
 
+class EvidenceClock:
+    """The time of what was filmed: offline it is no matter how long anything takes.
+
+    Attributes:
+        time_ns: of the newest set.
+    """
+
+    def __init__(self) -> None:
+        """Starts at zero."""
+        self.time_ns = 0
+
+    def now_ns(self) -> int:
+        """That time."""
+        return self.time_ns
+
+
 def _obey(finder: RigFinder, command: Command) -> None:
     if command.action == "recalibrate":
         finder.restart()
     elif command.action in ("level", "front"):
-        finder.set_world(command.action)
+        finder.set_world(command.action, command.at_ns)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from engines.rig.fusion import pose_with_rig
 from engines.rig.triangulation import cameras_of
@@ -48,3 +49,37 @@ class WorldWish:
         if self.action == "front":
             return set_front(rig, pose.joints)
         return set_level(rig, pose.joints, bool((pose.views[list(LEG_JOINTS)] > 0).all()))
+
+
+_KEPT_S: Final = 10.0
+
+
+class WorldWishes:
+    """What people asked for, and what was seen when they did."""
+
+    def __init__(self) -> None:
+        """Has seen nothing."""
+        self._moments: deque[Observation] = deque()
+        self._open: list[WorldWish] = []
+
+    def see(self, observation: Observation) -> None:
+        """Takes one set; the last seconds are kept, since an estimation may be at work then."""
+        self._moments.append(observation)
+        while observation.time_s - self._moments[0].time_s > _KEPT_S:
+            self._moments.popleft()
+
+    def at(self, action: WorldAction, time_ns: int) -> WorldWish | None:
+        """A wish of some moment; None where nothing was seen at all."""
+        if not self._moments:
+            return None
+        nearest = min(self._moments, key=lambda seen: abs(seen.time_s - time_ns * 1e-9))
+        return WorldWish(action, nearest)
+
+    def keep(self, wish: WorldWish) -> None:
+        """Keeps a wish until there is a rig to measure it with; the last of each kind counts."""
+        self._open = [w for w in self._open if w.action != wish.action] + [wish]
+
+    def take(self) -> list[WorldWish]:
+        """The wishes that were kept, which are forgotten here."""
+        wishes, self._open = self._open, []
+        return wishes

@@ -64,8 +64,10 @@ def test_the_clip_offline_in_full(short_tmp: Path) -> None:
     report = json.loads((short_tmp / "r.json").read_text())
     assert report["completeness"] >= 0.95
     assert all(camera["dropped"] == 0 for camera in report["cameras"].values())
-    assert report["mpjpe_mm"] <= 40
-    assert report["pa_mpjpe_mm"] <= 20
+    # Offline nothing hangs on how busy the machine is.
+    assert report["mpjpe_mm"] <= 28
+    assert report["pa_mpjpe_mm"] <= 17
+    assert report["calibrated"]["found_s"] < 5
     poses = [p for p in _poses(short_tmp / "t.mcap") if p.valid]
     assert len(poses) >= 0.95 * report["sets"]
     with np.load(ROOT / "capture" / "clips" / "walk" / "truth.npz", allow_pickle=False) as truth:
@@ -73,9 +75,7 @@ def test_the_clip_offline_in_full(short_tmp: Path) -> None:
     # Nothing but the body height gives the skeleton its size, and this person has 1.5 % more bone
     # than is usual for it.
     bones = _bone_sum(np.array([p.joints for p in poses]))
-    # Joints found in 2D lie inwards, so it is small rather than large, and how small hangs on when
-    # the cameras' process, which does not wait for a busy machine, found them: 0 to 3 %.
-    assert -0.045 < bones / (true_bones / 1.015) - 1 < 0.02
+    assert abs(bones / (true_bones / 1.015) - 1) < 0.02
 
 
 def _bone_sum(joints: npt.NDArray[np.float64]) -> float:

@@ -238,7 +238,7 @@ def test_front_and_level_hold_from_the_first_rig_on() -> None:
     run = start(scene)
     observations = scene.observations()
     run.feed(observations[:30])
-    run.finder.set_world("front")  # before there is a rig
+    run.finder.set_world("front", run.now_ns)  # before there is a rig
     wished = scene.joints[27]
     run.feed(observations[30:240])
     before = run.rig
@@ -256,9 +256,79 @@ def test_a_new_front_turns_the_world_of_a_rig_in_use() -> None:
     run = start(scene)
     run.feed(scene.observations())
     version = run.finder.update.version
-    run.finder.set_world("front")
+    run.finder.set_world("front", run.now_ns)
     assert run.finder.update.version == version + 1 and run.finder.update.world == 1
     assert _facing(run.rig, scene, scene.joints[297])[1] < -0.97
+
+
+def test_what_a_person_did_counts_and_not_where_they_walked_meanwhile() -> None:
+    """The key is heard after an estimation, which may take seconds on a busy machine."""
+    scene = scene_of(10)
+    run = start(scene)
+    run.feed(scene.observations()[:240])
+    pressed_ns = run.now_ns
+    run.feed(scene.observations()[240:])
+    run.finder.set_world("front", pressed_ns)
+    assert _facing(run.rig, scene, scene.joints[237])[1] < -0.97
+
+
+def test_a_front_leaves_the_level_that_a_person_set() -> None:
+    scene = scene_of(20)
+    run = start(scene)
+    run.feed(scene.observations()[:300])
+    run.finder.set_world("level", run.now_ns)
+    run.finder.set_world("front", run.now_ns)
+    before = run.rig
+    run.feed(scene.observations()[300:])
+    assert run.finder.update.version > 3 and run.rig is not before
+    for old, new in zip(before.cameras, run.rig.cameras, strict=True):
+        assert old is not None and new is not None
+        tilt = np.degrees(np.arccos(np.clip(old.rotation[:, 2] @ new.rotation[:, 2], -1, 1)))
+        assert tilt < 1.0
+
+
+@pytest.mark.parametrize("away_s", [60.0, 60.3, 60.6, 60.9])
+def test_a_glimpse_and_a_long_pause_do_not_delay_the_first_rig(away_s: float) -> None:
+    scene = scene_of(14)
+    run = start(scene, calibration=CalibrationConfig())
+    observations = scene.observations()
+    run.feed(observations[:12])
+    later = [replace(o, time_s=o.time_s + away_s, view_times_s=o.view_times_s + away_s)
+             for o in observations[12:]]  # fmt: skip
+    nobody = np.zeros_like(observations[0].keypoints)
+    for second in range(2, 60):
+        run.feed([replace(observations[0], time_s=second, keypoints=nobody)])
+    run.feed(later)
+    with_rig = [u for u in run.said if u.rig]
+    assert with_rig, run.finder.update.reason
+    assert (with_rig[0].at_ns - START_NS) * 1e-9 < later[0].time_s + 6
+
+
+def test_what_was_seen_while_a_camera_was_waited_for_is_used() -> None:
+    scene = scene_of(6)
+    run = start(scene)
+    dead = [_without(o, 3) for o in scene.observations()]
+    run.feed(dead[:57])
+    assert run.finder.keyframes == 0
+    run.feed(dead[57:90])
+    assert run.finder.keyframes > 12
+
+
+def _without(observation: Observation, view: int) -> Observation:
+    keypoints = observation.keypoints.copy()
+    keypoints[view] = 0.0
+    return replace(observation, keypoints=keypoints)
+
+
+@pytest.mark.parametrize("step", [3, 10, 15])
+def test_a_rig_file_is_taken_however_slow_the_machine(tmp_path: Path, step: int) -> None:
+    """Ten, three and two sets a second."""
+    scene = scene_of(20)
+    run = start(scene, saved(scene, tmp_path / "rig.json"))
+    run.feed(scene.observations(), step)
+    taken = next((u for u in run.said if u.rig), None)
+    assert taken is not None
+    assert (taken.at_ns - START_NS) * 1e-9 < 12
 
 
 def _facing(rig: Rig, scene: Scene, joints: np.ndarray) -> np.ndarray:

@@ -33,6 +33,10 @@ from engines.rig.unknowns import Priors
 MIN_KEYFRAMES: Final = 8
 _SETTLED: Final = 2
 """Good rigs in a row after which the next one begins from the last."""
+_COLD: Final = 3
+"""Before, every third one begins anew, so that no wrong beginning is kept."""
+_PAUSE_S: Final = 1.0
+"""Between instants that are further apart nobody moved, or was seen."""
 _NEWS: Final = 3
 """Instants kept since, that are worth another estimation then; it rests on some 80."""
 
@@ -85,7 +89,8 @@ class RigEstimator:
         self._seen_since: float | None = None
         self._seen_until = 0.0
         self._best: Attempt | None = None
-        self._settled = 0
+        self._usable_best = False
+        self._settled = self._warm = 0
         self._used_s = -np.inf
         self._released = np.zeros(views, bool)
 
@@ -96,9 +101,9 @@ class RigEstimator:
 
     @property
     def has_news(self) -> bool:
-        """Whether another estimation could say more than the last: no good rig yet, or motion."""
+        """Whether another estimation could say more than the last."""
         new = sum(k.time_s > self._used_s for k in self._store.keyframes)
-        return self._settled < _SETTLED or new >= _NEWS
+        return self._best is None or new >= (1 if self._settled < _SETTLED else _NEWS)
 
     def add(self, observation: Observation) -> None:
         """Takes one set. Times must ascend; older sets are ignored."""
@@ -169,7 +174,7 @@ class RigEstimator:
         """
         keyframes = self._store.keyframes
         self._used_s = max((k.time_s for k in keyframes), default=-np.inf)
-        span = keyframes[-1].time_s - keyframes[0].time_s if keyframes else 0.0
+        span = float(np.minimum(np.diff([k.time_s for k in keyframes]), _PAUSE_S).sum())
         watched = 0.0 if self._seen_since is None else self._seen_until - self._seen_since
         findings = Findings(self._frame.ids, len(keyframes), watched)
         views = self._usable(keyframes)
@@ -203,6 +208,7 @@ class RigEstimator:
                 )
             self._best = attempt
             self._settled = self._settled + 1 if word == "good" else 0
+            self._usable_best = word in ("fair", "good")
         findings = replace(
             findings, left_out=tuple(left_out), wrong_focal=tuple(np.flatnonzero(self._released))
         )
@@ -245,13 +251,15 @@ class RigEstimator:
         reference = int(worth.argmax())
         priors = self._priors(views, reference, evidence)
         best = self._best
-        if best is not None and best.views == views and self._settled >= _SETTLED:
+        if best is not None and best.views == views and self._begins_warm():
+            self._warm += 1
             start = warm_state(evidence, best.adjusted.state, best.adjusted.noise)
             if best.reference != reference:
                 reference = best.reference
                 priors = self._priors(views, reference, evidence)
             adjusted = adjust(evidence, start, priors, best.adjusted.noise, rounds=1)
             return Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
+        self._warm = 0
         found = first_rig(evidence, priors, reference)
         if found is None:
             return None
@@ -263,6 +271,10 @@ class RigEstimator:
         found = into_world(found, self._knowledge, views, reference)
         adjusted = adjust_from_start(evidence, found, priors)
         return Attempt(views, reference, priors, adjusted, precision(adjusted, priors))
+
+    def _begins_warm(self) -> bool:
+        """Whether an estimation goes on from the last one: half the work, and as exact."""
+        return self._settled >= _SETTLED or (self._usable_best and self._warm < _COLD - 1)
 
     def _priors(
         self,

@@ -26,6 +26,7 @@ _EVERY_S: Final = 0.13
 """Sets in between tell little more and would cost as much."""
 NEEDED: Final = 5
 """Sets with both cameras of a pair within the window before the pair is judged."""
+_KEPT: Final = NEEDED + 1
 OFF: Final = 3.0
 """A pair is off when it is so many times worse than it used to be, or at first than its noise."""
 _HABIT: Final = 0.01
@@ -124,7 +125,8 @@ class RigMonitor:
         """
         residuals = pair_residuals(self._cameras, keypoints, self._aspects)
         self._recent.append((time_s, low_quantile(residuals)))
-        while self._recent[0][0] < time_s - _WINDOW_S:
+        # On a slow machine so many sets take longer than the window.
+        while self._recent[0][0] < time_s - _WINDOW_S and len(self._recent) > _KEPT:
             self._recent.popleft()
         ratio = _over_time(np.stack([r for _, r in self._recent]))
         check = judge(ratio, self._cameras.known, self._habit)

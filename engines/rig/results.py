@@ -45,10 +45,11 @@ class RigFrame:
 
         Args:
             rig: in axes that a person, or a file, has set.
-            level_too: whether its z is to be kept as well (else only heading and origin).
+            level_too: whether its z is to be kept as well (else only heading and origin; a z that
+                was to be kept stays so).
         """
         self._last = rig
-        self._level_kept = level_too
+        self._level_kept = self._level_kept or level_too
 
     def settle(
         self,
