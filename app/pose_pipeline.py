@@ -25,7 +25,7 @@ from engines.lifter import ContextWindow, LiftedViews, Lifter
 from engines.rig.types import Rig
 from engines.skeleton import JOINT_COUNT, LEG_JOINTS
 from engines.swap_mending import GROUPS, SwapMender, exchanged
-from engines.view_fusion import FusedPose, ViewFusion
+from engines.view_fusion import FusedPose, ViewFusion, fuse_again
 
 Floats = npt.NDArray[np.float32]
 T = TypeVar("T")
@@ -34,9 +34,12 @@ _MIN_JOINTS = 6
 _RECENT_FRAMES = 9
 _SURE_MM, _LOST_MM = 20.0, 220.0
 _SELDOM = 0.05
+"""A joint of less confidence, in the mean of instants and views, is seen by chance if at all…"""
+_FEW_VIEWS = 4
+"""…but that one of many sees it well is enough: more views than so many do not make it less."""
 _HOPELESS_MM, _WORTH_MM = 80.0, 60.0
-"""A joint of less confidence, in the mean of views and instants, is drawn up to the first expected
-error, and once it is not, from the second on again: so that it does not flicker."""
+"""Such a joint is drawn up to the first expected error, and once it is not, from the second on
+again: so that it does not flicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,8 @@ class PosePipeline:
         self._points = np.zeros((views, JOINT_COUNT, 3), np.float32)
         self._aspects = np.full(views, 0.75)
         self._fused: FusedPose | None = None
-        self._fused_ns = 0
+        self._newest: npt.NDArray[np.float64] = np.zeros((JOINT_COUNT, 3))
+        self._newest_ns = 0
         self._legs_seen = True
         self._undrawn = np.zeros(JOINT_COUNT, bool)
         self._stages: list[StageTime] = []
@@ -114,7 +118,7 @@ class PosePipeline:
             )
             skeleton = self._timed("fuse", lambda: self._fuse(frames, window, answers, mask, seen))
             lifted = answers
-        findings = self._findings(lifted, seen)
+        findings = self._findings(lifted, known[-1].sum(-1) >= _MIN_JOINTS)
         return PipelineResult(views, swapped, skeleton, findings, tuple(self._stages))
 
     @property
@@ -196,10 +200,10 @@ class PosePipeline:
         return Findings(self._points, joints, sigma, self._metres)
 
     def _predicted(self, time_ns: int) -> Floats | None:
-        """(V, 17, 3) the last fused pose in each view's axes, if it is recent."""
-        if self._fused is None or time_ns - self._fused_ns > 300_000_000:
+        """(V, 17, 3) the pose of the newest pictures in each view's axes, if it is recent."""
+        if self._fused is None or time_ns - self._newest_ns > 300_000_000:
             return None
-        turned = np.einsum("vji,kj->vki", self._fused.rotations, self._fused.joints)
+        turned = np.einsum("vji,kj->vki", self._fused.rotations, self._newest)
         return np.asarray(turned, np.float32)
 
     def _window(self, newest_ns: int) -> _Window:
@@ -233,13 +237,18 @@ class PosePipeline:
             return None
         if self._fused is not None and self._fused.reference != fused.reference:
             self._level.turn(fused.rotations[self._fused.reference])
-        self._fused, self._fused_ns = fused, frames.time_ns
+        self._fused, self._newest_ns = fused, frames.time_ns
+        # What is shown may be older than what the next pictures are compared with.
+        self._newest = fused.joints
+        if self._out != len(lifted.joints) - 1:
+            self._newest = fuse_again(fused, lifted.joints[-1], lifted.sigma[-1], mask)
         recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
         # A guess now and then, or a faint one of one view, is no sighting.
-        seldom = recent[..., 2].mean((0, 1)) < _SELDOM
+        seldom = recent[..., 2].mean(0).sum(0) / min(len(mask), _FEW_VIEWS) < _SELDOM
         self._legs_seen = not seldom[list(LEG_JOINTS)].any()
         self._level.update(time_ns, fused.joints, fused.rotations, self._legs_seen)
         turn = self._rig.to_world(fused.reference, fused.rotations)
+        levelled = self._level.known if turn is None else self._rig.levelled
         if turn is None:
             turn = self._level.rotation()
         alone = StagedPose(
@@ -254,7 +263,7 @@ class PosePipeline:
             self._tracks,
             self._aspects,
             lifted.joints[self._out].astype(np.float64) * self._metres,
-            np.where(seen[:, None], lifted.sigma[self._out] * self._metres, np.inf),
+            np.where(mask[:, None], lifted.sigma[self._out] * self._metres, np.inf),
             window.at_offsets,
         )
         bones = self._rig_bones if pose.stage == "rig" else self._bones
@@ -269,7 +278,7 @@ class PosePipeline:
             joints=np.asarray(joints, np.float32),
             confidence=np.asarray(np.where(known, confidence, 0.0), np.float32),
             expected_error_mm=float(sigma_mm[1:][known[1:]].mean()) if known[1:].any() else 999.0,
-            levelled=self._rig.levelled if pose.stage == "rig" else self._level.known,
+            levelled=levelled,
             world=self._rig.world,
             views=seen,
             stage=pose.stage,

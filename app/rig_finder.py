@@ -20,7 +20,7 @@ from app.config import AppConfig
 from app.messages import Evidence, RigUpdate
 from app.rig_evidence import PictureSizes, observation_of
 from app.rig_knowledge import fixed_cameras, fixed_world_is_level, known_cameras
-from app.rig_trust import FileRig, RigWatch
+from app.rig_trust import FileRig, RigWatch, late_cameras
 from app.rig_world import WorldAction, WorldWish, WorldWishes
 from engines.errors import UserError
 from engines.front_ends.joint_definitions import bone_share
@@ -311,7 +311,11 @@ class RigFinder:
             quality=rig.quality if rig is not None else "searching",
             expected_error_mm=rig.expected_error_mm if rig is not None else None,
             reason=reason,
-            warnings=(*self._notes, *(result.warnings if result is not None else ())),
+            warnings=(
+                *self._notes,
+                *(late_cameras(rig) if rig is not None else ()),
+                *(result.warnings if result is not None else ()),
+            ),
             moved=self._moved,
             seconds=result.seconds if result is not None else 0.0,
         )

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from app.config import AppConfig
+from app.tracks import MAX_AHEAD_S
 from engines.rig.exchange import guess_format, load_rig, match_cameras
 from engines.rig.exchanged import exchanged_cameras
 from engines.rig.monitor import RigCheck, RigMonitor, between_sets
@@ -79,6 +80,21 @@ class RigWatch:
 
 def _share(view: int, sets: Sequence[frozenset[int]]) -> float:
     return sum(view in named for named in sets) / len(sets)
+
+
+def late_cameras(rig: Rig) -> tuple[str, ...]:
+    """What to know of cameras whose pictures say too late when they were taken, one line each.
+
+    The newest instant is shown, which such a camera has not told of yet.
+    """
+    cameras = [camera for camera in rig.cameras if camera is not None]
+    newest_s = max((camera.time_offset_s for camera in cameras), default=0.0)
+    return tuple(
+        f"{camera.id}: its time stamps are {1000 * late_s:.0f} ms behind those of other cameras, "
+        "too late for the joints that are shown; a quicker connection would help"
+        for camera in cameras
+        if (late_s := newest_s - camera.time_offset_s) > MAX_AHEAD_S
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -179,4 +179,6 @@ class RigUse:
         if pose is None:
             return instant.alone
         sigma = np.where(pose.known, pose.sigma, np.inf)
+        # Relative to a pelvis that is off itself.
+        sigma[1:] = np.hypot(sigma[1:], pose.sigma[0])
         return StagedPose(pose.joints - pose.joints[:1], sigma, pose.joints[0], "rig")

@@ -21,6 +21,7 @@ from engines.procrustes import rotation_from_correlation, synchronise_rotations
 Floats = npt.NDArray[np.float64]
 
 _MEMORY_S = 30.0
+_LEAST_SIGMA: Final = 1e-3
 
 _ALONG: Final = 0.25
 """How much a view's answer counts along its axis, compared with across.
@@ -28,6 +29,9 @@ _ALONG: Final = 0.25
 Its error there is 1.4 times as large on rendered people, 1.8 times on motion capture. Half as much
 would gain another tenth of a millimetre there, and lose more where views err alike all round.
 """
+
+_SHARED_ERROR: Final = 0.5
+"""Share of the variance of the views' answers that all have in common."""
 
 _SHARPNESS: Final = 2.0
 """Power of the precision in a view's weight.
@@ -96,7 +100,7 @@ class ViewFusion:
         Returns:
             The fused skeleton; None where no view is present whose rotation is known.
         """
-        weight = present[:, None] / np.maximum(np.asarray(sigma, np.float64), 1e-3) ** 2
+        weight = present[:, None] / np.maximum(np.asarray(sigma, np.float64), _LEAST_SIGMA) ** 2
         points = np.asarray(joints, np.float64)
         self._remember(time_ns, points, weight, present)
         if self._reference is None:
@@ -112,14 +116,8 @@ class ViewFusion:
         known = present & ~np.isnan(rotations[:, 0, 0])
         if not known.any():
             return None
-        turned = np.einsum("vij,vkj->vki", rotations[known], points[known])
-        w = weight[known][..., None]
-        fused = mean_answer(turned, weight[known], rotations[known][..., 2])
-        spread = _spread(turned, fused, w)
-        # Views share some of their error, so it does not fall with their number as fast as
-        # that of independent measurements would.
-        own = 1 / np.sqrt(w[..., 0].sum(0)) * np.sqrt(1 + 0.5 * (known.sum() - 1))
-        return FusedPose(fused, np.maximum(own, spread), rotations, self._reference)
+        fused, expected = _in_common(rotations, points, weight, known)
+        return FusedPose(fused, expected, rotations, self._reference)
 
     def _remember(
         self, time_ns: int, points: Floats, weight: Floats, present: npt.NDArray[np.bool_]
@@ -144,6 +142,55 @@ class ViewFusion:
                 self._weights[j, i] += w.sum()
 
 
+def fuse_again(
+    fused: FusedPose,
+    joints: npt.NDArray[np.floating],
+    sigma: npt.NDArray[np.floating],
+    present: npt.NDArray[np.bool_],
+) -> Floats:
+    """The skeleton of another instant of the same window, by the rotations of a fused one.
+
+    Args:
+        fused: made with at least one of the views that are present.
+        joints: (V, 17, 3) as for ``ViewFusion.update``.
+        sigma: (V, 17) as there.
+        present: (V,) as there.
+
+    Returns:
+        (17, 3) root-relative, in the reference view's camera axes, body units.
+    """
+    weight = present[:, None] / np.maximum(np.asarray(sigma, np.float64), _LEAST_SIGMA) ** 2
+    known = present & ~np.isnan(fused.rotations[:, 0, 0])
+    return _in_common(fused.rotations, np.asarray(joints, np.float64), weight, known)[0]
+
+
+def _in_common(
+    rotations: Floats, points: Floats, weight: Floats, known: npt.NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    turned = np.einsum("vij,vkj->vki", rotations[known], points[known])
+    return fused_answer(turned, weight[known], rotations[known][..., 2])
+
+
+def fused_answer(turned: Floats, precision: Floats, axes: Floats) -> tuple[Floats, Floats]:
+    """The mean of views' answers (``mean_answer``), and how far from the truth it may be.
+
+    Args:
+        turned: (V, 17, 3) the answers in common axes.
+        precision: (V, 17) one over the square of the distance to be expected; 0 for no answer.
+        axes: (V, 3) where each camera looks.
+
+    Returns:
+        (17, 3) in the common axes, and (17,): by what the views expect of themselves, or by how far
+        they lie apart, whichever is more.
+    """
+    mean = mean_answer(turned, precision, axes)
+    # Views share some of their error, so it does not fall with their number as fast as that of
+    # independent measurements would.
+    count = (precision > 0).sum(0)
+    own = np.sqrt((1 + _SHARED_ERROR * (count - 1)) / precision.sum(0))
+    return mean, np.maximum(own, _spread(turned, mean, precision[..., None]))
+
+
 def mean_answer(turned: Floats, precision: Floats, axes: Floats) -> Floats:
     """The mean of views' answers by weighted least squares, each less sure along its own axis.
 
@@ -165,9 +212,7 @@ def mean_answer(turned: Floats, precision: Floats, axes: Floats) -> Floats:
 
 def _spread(turned: Floats, fused: Floats, weight: Floats) -> Floats:
     """(17,) how far the views' answers lie apart, as the standard error of their mean."""
-    count = len(turned)
-    if count < 2:
-        return np.zeros(fused.shape[0])
+    count = (weight[..., 0] > 0).sum(0)
     square = ((turned - fused) ** 2).sum(-1, keepdims=True)
     mean = (square * weight).sum(0) / weight.sum(0)
-    return np.asarray(np.sqrt(mean[..., 0] / (count - 1)))
+    return np.where(count > 1, np.sqrt(mean[..., 0] / np.maximum(count - 1, 1)), 0.0)

@@ -204,6 +204,18 @@ def test_change_over_takes_a_second_and_ends_on_the_source() -> None:
     assert (steps >= -1e-12).all() and steps.max() < 0.01
 
 
+def test_who_comes_back_is_where_they_are_at_once() -> None:
+    """A rig was refined while nobody was there: no difference of old times is faded out."""
+    change = ChangeOver()
+    there = Placed(np.ones((17, 3)), np.array([3.0, 0, 1]))
+    change.update(1.0, "rig 1", there)
+    here = Placed(np.zeros((17, 3)), np.array([0.0, 0, 1]))
+    for time_s in (61.0, 61.05, 61.5):
+        shown = change.update(time_s, "rig 2", here)
+        assert np.array_equal(shown.joints, here.joints) and shown.root is not None
+        assert np.array_equal(shown.root, [0.0, 0, 1])
+
+
 def test_change_to_a_better_rig_moves_the_root_smoothly() -> None:
     change = ChangeOver()
     roots = []

@@ -128,6 +128,20 @@ def test_a_track_on_nobody_moves_to_the_person_found() -> None:
     assert track.region == "user"
 
 
+def test_who_crouches_is_not_left_for_a_faint_passer_by() -> None:
+    me, passer_by = person(320, 300, "me"), person(80, 150, "passer-by", 0.35)
+    track = PersonTrack[str](SETTINGS)
+    track.start([me], HEIGHT, WIDTH)
+    for _ in range(10):
+        follow(track, me, 5)
+        track.check([passer_by], HEIGHT, WIDTH, faint=[person(330, 280, "me?", 0.2)])
+    assert track.region == "me"
+    for _ in range(2):  # but for somebody else where nothing is found at all
+        follow(track, me, 5)
+        track.check([passer_by], HEIGHT, WIDTH)
+    assert track.region == "passer-by"
+
+
 def test_a_detector_that_finds_nobody_does_not_end_a_track() -> None:
     me = person(320, 300, "me")
     track = PersonTrack[str](SETTINGS)

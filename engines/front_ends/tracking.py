@@ -153,8 +153,21 @@ class PersonTrack(Generic[RegionT]):
         self._since_check = self._phase
         return self._current
 
-    def check(self, found: Sequence[Candidate[RegionT]], height: int, width: int) -> None:
-        """Compares the track with what the detector finds in the same picture."""
+    def check(
+        self,
+        found: Sequence[Candidate[RegionT]],
+        height: int,
+        width: int,
+        faint: Sequence[Candidate[RegionT]] = (),
+    ) -> None:
+        """Compares the track with what the detector finds in the same picture.
+
+        Args:
+            found: people.
+            height: of the picture in pixels.
+            width: of the picture in pixels.
+            faint: what may be people: enough to stay with who crouches, and for nothing else.
+        """
         current = self._current
         if current is None:
             return
@@ -168,7 +181,10 @@ class PersonTrack(Generic[RegionT]):
         others = [person for person in found if all(person is not mine for mine in own)]
         # Nobody found at all says little about a sure track: detectors miss people whom the pose
         # network still sees.
-        doubtful = not own and (bool(others) or current.score < settings.sure_confidence)
+        there = own or any(
+            overlap(person.box, current.box) >= settings.same_person_overlap for person in faint
+        )
+        doubtful = not there and (bool(others) or current.score < settings.sure_confidence)
         self._unconfirmed = self._unconfirmed + 1 if doubtful else 0
         best = max((prominence(person, height, width) for person in others), default=0.0)
         mine = max(

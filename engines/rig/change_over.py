@@ -10,6 +10,8 @@ import numpy as np
 from engines.rig.types import Floats
 
 BLEND_S: Final = 1.0
+_LONGEST_GAP_S: Final = 0.5
+"""Somebody who comes back after a longer pause is where they are at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +40,7 @@ class ChangeOver:
         self._source: object = None
         self._changed_s = -np.inf
         self._last: Placed | None = None
+        self._last_s = -np.inf
         self._joint_gap = np.zeros((1, 3))
         self._root_gap = np.zeros(3)
 
@@ -54,8 +57,11 @@ class ChangeOver:
                 then counts as a difference, too.
 
         Returns:
-            The pose to show: that of the source once a change is over.
+            The pose to show: that of the source once a change is over, or after a pause.
         """
+        if time_s - self._last_s > _LONGEST_GAP_S:
+            self._last, self._changed_s = None, -np.inf
+        self._last_s = time_s
         if source != self._source and self._last is not None:
             self._changed_s = time_s
             then = pose if before is None else before

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engines.pelvis import pelvis_between_hips
 from engines.rig.keyframes import without_border
 from engines.rig.local_fit import person_size
 from engines.rig.noise import JOINT_FACTORS, LEAST_CONFIDENCE
@@ -22,7 +23,7 @@ from engines.rig.side_swaps import find_swaps, mend_swaps
 from engines.rig.triangulation import Cameras, first_guess, refine
 from engines.rig.types import Bools, Floats
 from engines.skeleton import JOINT_COUNT
-from engines.view_fusion import mean_answer
+from engines.view_fusion import fused_answer
 
 _GUESS_LOSS: Final = 3.0
 _FEW_VIEWS: Final = 3
@@ -32,8 +33,6 @@ taken for wrong rather than the lifter: 4.5 times the distance that it expects."
 _NO_LIFTER_SIGMA_M: Final = 0.5
 _NOTHING: Final = 1e-6
 _SWAP_SLACK: Final = 0.02
-_SHARED_ERROR: Final = 0.5
-"""Share of the variance of the lifter's answers that all views have in common."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,12 +146,16 @@ def _answer(
     joints, variance = _with_rig_error(made.points, made.information, aim, information, rig_error_m)
     counted = (inverse2 > 0).sum(0)
     believed = np.where(counted > 0, made.weights.sum(0) / np.maximum(counted, 1), np.nan)
+    known = (made.views >= 2) | (information > _NOTHING)
+    expected = np.sqrt(variance)
+    joints[0], expected[0] = pelvis_between_hips(joints, np.where(known, expected, np.inf))
+    known[0] = np.isfinite(expected[0])
     return RigPose(
         joints=joints,
-        sigma=np.sqrt(variance),
+        sigma=expected,
         views=made.views,
         believed=believed,
-        known=(made.views >= 2) | (information > _NOTHING),
+        known=known,
         swapped=np.zeros(len(believed), bool),
     )
 
@@ -196,9 +199,7 @@ def _lifter_in_world(
         return None, nothing
     known = cameras.known
     turned = np.einsum("vji,vpj->vpi", cameras.rotations[known], lifted[known])
-    mean = mean_answer(turned, precision[known], cameras.rotations[known, 2])
-    count = (precision > 0).sum(0)
-    own = np.sqrt((1 + _SHARED_ERROR * (count - 1)) / total)
+    mean, own = fused_answer(turned, precision[known], cameras.rotations[known, 2])
     return mean, np.maximum(own, 0.01)
 
 

@@ -201,7 +201,9 @@ class YoloCpnFrontEnd:
             if before is None:
                 track.start(likely, height, width)
             else:
-                track.check(likely, height, width)
+                least = self._settings.score
+                faint = [person for person in people if person.score < least]
+                track.check(likely, height, width, faint)
             if track.region is not before or track.unsure:
                 doubted.add(view)
             if before is not None and track.region is before:
