@@ -25,6 +25,7 @@ COMMIT_S: Final = 0.4
 """Whole chunks are handed to the system so often."""
 
 _STATUS_S: Final = 0.5
+_WANTED: Final = "recording-to"  # tells a recorder that is started anew what the last one did
 _LAST_WORDS_S: Final = 0.2  # messages on their way when the run ends are still kept
 
 _log = logging.getLogger("recorder")
@@ -66,13 +67,15 @@ class Recorder:
         self._detail = ""
         self._messages = self._bytes = 0
         self._next_commit = self._next_status = 0.0
-        if context.spec.record is not None:
+        self._wanted = context.run_dir / _WANTED
+        path, again = self._wanted_path(context.spec.record)
+        if path is not None:
             try:
-                self._begin(context.spec.record)
+                self._begin(path)
             except OSError as error:
-                raise UserError(
-                    f"{context.spec.record}: cannot be recorded to: {error.strerror}"
-                ) from error
+                raise UserError(f"{path}: cannot be recorded to: {error.strerror}") from error
+            if again:
+                self._detail = "the recorder was started anew in the middle of a recording"
 
     def run(self) -> None:
         """Records until the run ends."""
@@ -123,8 +126,17 @@ class Recorder:
             take.writer.commit()
             self._bytes = take.file.committed
 
+    def _wanted_path(self, at_start: Path | None) -> tuple[Path | None, bool]:
+        """What is to be recorded to, and whether a recorder of this run crashed while it was."""
+        try:
+            wanted = self._wanted.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return at_start, False
+        return (Path(wanted), True) if wanted else (None, False)
+
     def _toggle(self) -> None:
         if self._take is not None:
+            self._wanted.write_text("", encoding="utf-8")
             self._end()
         else:
             name = time.strftime("take-%Y%m%d-%H%M%S.mcap")
@@ -145,6 +157,7 @@ class Recorder:
             except FileExistsError:
                 free = path.with_stem(f"{path.stem}-{number}")
                 number += 1
+        self._wanted.write_text(str(path), encoding="utf-8")
         self._path, self._detail = str(free), ""
         self._messages = self._bytes = 0
         _log.info("recording to %s", free)

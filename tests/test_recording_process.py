@@ -15,6 +15,7 @@ from app.recording.recover import inspect, recover
 from app.run_messages import Command, RecorderStatus
 from app.run_spec import RunSpec
 from app.topics import Topic
+from module_process import running_module
 from tests.staged_run import PATIENCE_S, StagedRun, config, joints2d, pose, staged, status
 
 pytestmark = pytest.mark.alone
@@ -144,6 +145,46 @@ def test_the_record_key_starts_and_stops_takes(tmp_path: Path) -> None:
     assert all(inspect(take).whole for take in takes)
     first = _poses(min(takes, key=lambda take: _poses(take)[0]))
     assert len(first) >= 30 and first == list(range(first[0], first[0] + len(first)))
+
+
+@pytest.mark.parametrize("pressed", [1, 2])
+def test_a_recorder_that_is_started_anew_does_what_was_asked_last(
+    tmp_path: Path, pressed: int
+) -> None:
+    """A take goes on under another name; one that was ended stays ended."""
+    with (
+        staged(_spec(tmp_path, None), MODULE, NAME) as run,
+        Publisher[Command](run.run_dir, Topic.COMMANDS, "viewer") as commands,
+    ):
+        statuses = Subscriber[RecorderStatus](run.run_dir, Topic.RECORDER_STATUS)
+        run.ready()
+        index = _feed(run, 0, 10)
+
+        def become(recording: bool) -> None:
+            def so() -> bool:
+                nonlocal index
+                index = _feed(run, index, 5)
+                said = _last(statuses)
+                return said is not None and said.recording is recording
+
+            run.wait(f"recording {recording}", so)
+
+        for number in range(pressed):
+            commands.send(Command(action="record", at_ns=now_ns()))
+            become(number % 2 == 0)
+        run.kill()
+        statuses.latest()
+        said: RecorderStatus | None = None
+        with running_module(MODULE, run.run_dir, NAME):
+            limit = time.monotonic() + PATIENCE_S
+            while said is None and time.monotonic() < limit:
+                index = _feed(run, index, 5)
+                said = _last(statuses)
+        statuses.close()
+    assert said is not None and said.recording == (pressed == 1)
+    takes = sorted(path.stem[20:] for path in (tmp_path / "takes").glob("take-*.mcap"))
+    assert takes == (["", "-2"] if pressed == 1 else [""])
+    assert ("anew" in said.detail) == (pressed == 1)
 
 
 def test_an_existing_recording_is_kept_and_another_name_taken(tmp_path: Path) -> None:
