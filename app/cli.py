@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 import typer
 from rich.console import Console
 
 from app.config import RecorderConfig, load_config
 from app.crash_logs import keep_logs
 from app.display import has_display
-from app.evaluation import CalibratedErrors, PoseErrors, Truth, pose_errors
+from app.evaluation import CalibratedErrors, PoseErrors, Truth
 from app.given_files import changed_ns, check_writable, existing_file, new_file, rig_target
-from app.messages import Pose
 from app.network_files import bring_networks
+from app.pose_collector import PoseCollector
 from app.process_table import looks_for_cameras
 from app.report import make_report, print_report, write_report
 from app.run_spec import RunSpec, make_run_dir
 from app.status_view import StatusView
 from app.supervisor import RunOutcome, Supervisor
 from engines.errors import UserError
-from engines.rig.change_over import BLEND_S
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DEMO_CONFIG = _ROOT / "configs" / "demo.yaml"
-_CHANGE_OVER_NS = round(BLEND_S * 1e9)
 _PLAIN_WIDTH = 150  # a file or a pipe has no width of its own
+_ADDRESS = r"tcp://(\*|[\w.:\[\]-]+):\d{1,5}|ipc://.+"
 _LIVE_CONFIG = _ROOT / "configs" / "live.yaml"
 
 cli = typer.Typer(
@@ -62,6 +61,15 @@ RigFile = Annotated[
 SaveRig = Annotated[
     Path | None, typer.Option("--save-rig", help="Keep the cameras that were found here.")
 ]
+Publish = Annotated[
+    str | None,
+    typer.Option(
+        "--publish",
+        metavar="ADDRESS",
+        help="Give the poses to other programs here, as JSON over ZeroMQ: tcp://127.0.0.1:5555 "
+        "(docs/live.md).",
+    ),
+]
 ReportFile = Annotated[
     Path | None, typer.Option("--report", help="Write the closing figures to this JSON file.")
 ]
@@ -77,9 +85,11 @@ def demo(
     report: ReportFile = None,
     rig: RigFile = None,
     save_rig: SaveRig = None,
+    publish: Publish = None,
 ) -> None:
     """Run the built-in four-camera clip through the whole live chain, then end."""
     spec = _camera_spec("demo", config or _DEMO_CONFIG, headless, record, rig, save_rig)
+    spec = _published(spec, publish)
     spec = _with_video(spec, video, Path("out/demo.mp4"))
     _run(spec, seconds, report)
 
@@ -94,9 +104,11 @@ def live(
     report: ReportFile = None,
     rig: RigFile = None,
     save_rig: SaveRig = None,
+    publish: Publish = None,
 ) -> None:
     """Follow a person with the cameras of a configuration file (default: configs/live.yaml)."""
     spec = _camera_spec("live", config or _LIVE_CONFIG, headless, record, rig, save_rig)
+    spec = _published(spec, publish)
     spec = _with_video(spec, video, None)
     if spec.headless and spec.video is None and not headless:
         Console(stderr=True).print("no display: running without a window (--video FILE keeps it)")
@@ -119,6 +131,7 @@ def replay(
     config: Annotated[
         Path | None, typer.Option("--config", help="Take the viewer's settings from this file.")
     ] = None,
+    publish: Publish = None,
 ) -> None:
     """Show a recording again in the same viewer."""
     from app.recording.reader import read_run_spec
@@ -139,6 +152,7 @@ def replay(
         replay=file.absolute(),
         replay_speed=speed,
     )
+    spec = _published(spec, publish)
     _run(_with_video(spec, video, Path("out/replay.mp4")), seconds, report)
 
 
@@ -179,6 +193,16 @@ def _camera_spec(
     return spec
 
 
+def _published(spec: RunSpec, address: str | None) -> RunSpec:
+    """The run with an address for other programs."""
+    if address is not None and not re.fullmatch(_ADDRESS, address):
+        raise UserError(
+            f"--publish {address}: is no address such as tcp://127.0.0.1:5555 (this machine "
+            "alone), tcp://*:5555 (whoever can reach it) or ipc:///tmp/poses"
+        )
+    return spec.model_copy(update={"publish": address})
+
+
 def _with_video(spec: RunSpec, video: Path | None, default: Path | None) -> RunSpec:
     """Where the off-screen picture goes; a file that was named is never replaced."""
     if not spec.headless:
@@ -197,41 +221,6 @@ def _console() -> Console:
     return console
 
 
-class _PoseCollector:
-    """Keeps the poses of a run for comparison with the truth."""
-
-    def __init__(self) -> None:
-        self._poses: list[tuple[int, tuple[tuple[float, float, float], ...]]] = []
-        self._first_rig_ns: int | None = None
-
-    def add(self, pose: Pose) -> None:
-        if not pose.valid:
-            return
-        if pose.stage == "rig" and self._first_rig_ns is None:
-            self._first_rig_ns = pose.time_ns
-        self._poses.append((pose.time_ns, pose.joints))
-
-    def errors(self, truth: Truth, epoch_ns: int) -> PoseErrors | None:
-        """Of the whole run."""
-        return self._errors(truth, epoch_ns, since_ns=0)
-
-    def calibrated(self, truth: Truth, epoch_ns: int) -> CalibratedErrors | None:
-        """Of all that came once the cameras were found and the change-over was over."""
-        first = self._first_rig_ns
-        if first is None:
-            return None
-        errors = self._errors(truth, epoch_ns, since_ns=first + _CHANGE_OVER_NS)
-        return None if errors is None else CalibratedErrors((first - epoch_ns) * 1e-9, errors)
-
-    def _errors(self, truth: Truth, epoch_ns: int, since_ns: int) -> PoseErrors | None:
-        poses = [(t, joints) for t, joints in self._poses if t >= since_ns]
-        if not poses:
-            return None
-        times = np.array([(t - epoch_ns) * 1e-9 for t, _ in poses])
-        joints = np.array([joints for _, joints in poses], np.float64)
-        return pose_errors(truth, times, joints)
-
-
 def _truth(spec: RunSpec) -> Truth | None:
     # A replayed pose bears the times of the run that it was recorded in.
     if spec.mode == "replay" or spec.config.truth is None:
@@ -246,7 +235,7 @@ def _run(spec: RunSpec, seconds: float | None, report_path: Path | None) -> None
         check_writable(report_path)
     if spec.mode != "replay":
         bring_networks(spec.config, console.print)
-    collector = _PoseCollector()
+    collector = PoseCollector()
     run_dir = make_run_dir()
     rig_before = changed_ns(spec.save_rig)
     keep, supervisor = False, None

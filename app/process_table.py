@@ -38,9 +38,10 @@ def looks_for_cameras(spec: RunSpec) -> bool:
 def process_table(spec: RunSpec) -> tuple[ProcessEntry, ...]:
     """The processes that a run needs, in the order in which they are started."""
     viewer = ProcessEntry("viewer", "viz.viewer_process", nice=5, may_fail=True)
+    outlet = () if spec.publish is None else (ProcessEntry("outlet", "app.outlet_process"),)
     if spec.mode == "replay":
         replay = ProcessEntry("replay", "app.replay_process", essential=True, feeds=True)
-        return (replay, viewer)
+        return (replay, viewer, *outlet)
     cameras = tuple(
         ProcessEntry(f"camera.{camera.id}", "capture.process", feeds=True)
         for camera in spec.config.cameras
@@ -56,4 +57,5 @@ def process_table(spec: RunSpec) -> tuple[ProcessEntry, ...]:
         *rig,
         viewer,
         ProcessEntry("recorder", "app.recorder_process", essential=spec.record is not None),
+        *outlet,
     )

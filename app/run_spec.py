@@ -28,6 +28,7 @@ class RunSpec(BaseModel):
         save_rig: where the rig that was found is kept, or None.
         replay: the recording that is played, in mode ``replay``.
         replay_speed: 1.0 is the speed that it was recorded at.
+        publish: the address on which other programs get the poses, or None.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +42,7 @@ class RunSpec(BaseModel):
     save_rig: Path | None = None
     replay: Path | None = None
     replay_speed: float = 1.0
+    publish: str | None = None
 
     def save(self, run_dir: Path) -> None:
         """Writes the file that ``load`` reads.
