@@ -169,6 +169,11 @@ def configuration_text(cameras: Sequence[CameraConfig], devices: Sequence[VideoD
         AppConfig.model_validate(data)
     except ValueError as error:
         raise UserError(f"the cameras found make no valid configuration: {error}") from error
+    lines += [
+        "# What a camera's box says of its horizontal field of view may stand beside its id, as",
+        "# horizontal_fov_deg: 70. Two cameras are found only with it, more find it out.",
+        f"body_height_m: {AppConfig.model_fields['body_height_m'].default:.2f}  # of the person",
+    ]
     return "\n".join(lines) + "\n" + yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
