@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from app.config import AppConfig
+from app.drawn_joints import DrawnJoints
 from app.frame_receiver import FrameSet
 from app.pose_result import Findings, PipelineResult, Skeleton3D
 from app.rig_use import RigUse, StagedPose
 from app.tracks import JointTrack, read_window, to_half_widths, to_pixels, window_times
 from engines.bone_lengths import BoneLengths
-from engines.front_ends.base import FrontEnd, StageTime, View2D
+from engines.front_ends.base import Box, FrontEnd, StageTime, View2D
 from engines.level import LevelEstimator
 from engines.lifter import ContextWindow, LiftedViews, Lifter
 from engines.rig.types import Rig
-from engines.skeleton import JOINT_COUNT, LEG_JOINTS
+from engines.skeleton import JOINT_COUNT
 from engines.swap_mending import GROUPS, SwapMender, exchanged
 from engines.view_fusion import FusedPose, ViewFusion, fuse_again
 
@@ -31,15 +32,8 @@ Floats = npt.NDArray[np.float32]
 T = TypeVar("T")
 
 _MIN_JOINTS = 6
+_RECENT_NS = 300_000_000
 _RECENT_FRAMES = 9
-_SURE_MM, _LOST_MM = 20.0, 220.0
-_SELDOM = 0.05
-"""A joint of less confidence, in the mean of instants and views, is seen by chance if at all…"""
-_FEW_VIEWS = 4
-"""…but that one of many sees it well is enough: more views than so many do not make it less."""
-_HOPELESS_MM, _WORTH_MM = 80.0, 60.0
-"""Such a joint is drawn up to the first expected error, and once it is not, from the second on
-again: so that it does not flicker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +83,7 @@ class PosePipeline:
         self._fused: FusedPose | None = None
         self._newest: npt.NDArray[np.float64] = np.zeros((JOINT_COUNT, 3))
         self._newest_ns = 0
-        self._legs_seen = True
-        self._undrawn = np.zeros(JOINT_COUNT, bool)
+        self._drawn = DrawnJoints()
         self._stages: list[StageTime] = []
 
     def process(self, frames: FrameSet) -> PipelineResult:
@@ -141,7 +134,7 @@ class PosePipeline:
     def set_level(self) -> None:
         """The person stands upright now."""
         if self._fused is not None:
-            self._level.set_level(self._fused.joints, self._legs_seen)
+            self._level.set_level(self._fused.joints, self._drawn.legs_seen)
 
     def set_front(self) -> None:
         """The person faces the front now."""
@@ -155,7 +148,25 @@ class PosePipeline:
         self._fused = None
 
     def _find(self, frames: FrameSet) -> tuple[View2D | None, ...]:
+        self._front_end.expect(self._expected(frames))
         return self._front_end.process([None if f is None else f.image for f in frames.frames])
+
+    def _expected(self, frames: FrameSet) -> list[Box | None]:
+        """Where the person should be in each picture, by the last pose, if it is recent."""
+        boxes = self._rig.expected
+        late = self._out != self._lifter.card.frames - 1  # it shows where they were
+        if boxes is None or late or frames.time_ns - self._newest_ns > _RECENT_NS:
+            return [None for _ in frames.frames]
+        return [
+            None
+            if frame is None or np.isnan(box[0])
+            else to_pixels(
+                np.append(box.reshape(2, 2), np.ones((2, 1)), 1).astype(np.float32),
+                frame.header.width,
+                frame.header.height,
+            )[:, :2].reshape(4)
+            for frame, box in zip(frames.frames, boxes, strict=True)
+        ]
 
     def _mend(
         self, frames: FrameSet, found: Sequence[View2D | None]
@@ -201,7 +212,7 @@ class PosePipeline:
 
     def _predicted(self, time_ns: int) -> Floats | None:
         """(V, 17, 3) the pose of the newest pictures in each view's axes, if it is recent."""
-        if self._fused is None or time_ns - self._newest_ns > 300_000_000:
+        if self._fused is None or time_ns - self._newest_ns > _RECENT_NS:
             return None
         turned = np.einsum("vji,kj->vki", self._fused.rotations, self._newest)
         return np.asarray(turned, np.float32)
@@ -243,10 +254,8 @@ class PosePipeline:
         if self._out != len(lifted.joints) - 1:
             self._newest = fuse_again(fused, lifted.joints[-1], lifted.sigma[-1], mask)
         recent = window.joints[max(0, self._out - _RECENT_FRAMES + 1) : self._out + 1]
-        # A guess now and then, or a faint one of one view, is no sighting.
-        seldom = recent[..., 2].mean(0).sum(0) / min(len(mask), _FEW_VIEWS) < _SELDOM
-        self._legs_seen = not seldom[list(LEG_JOINTS)].any()
-        self._level.update(time_ns, fused.joints, fused.rotations, self._legs_seen)
+        self._drawn.look(recent)
+        self._level.update(time_ns, fused.joints, fused.rotations, self._drawn.legs_seen)
         turn = self._rig.to_world(fused.reference, fused.rotations)
         levelled = self._level.known if turn is None else self._rig.levelled
         if turn is None:
@@ -269,14 +278,11 @@ class PosePipeline:
         bones = self._rig_bones if pose.stage == "rig" else self._bones
         joints = bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))
         sigma_mm = pose.sigma * 1000
-        confidence = np.clip((_LOST_MM - sigma_mm) / (_LOST_MM - _SURE_MM), 0.05, 1.0)
-        self._undrawn = seldom & (sigma_mm > np.where(self._undrawn, _WORTH_MM, _HOPELESS_MM))
-        confidence[self._undrawn] = 0.0
         known = np.isfinite(sigma_mm)
         return Skeleton3D(
             time_ns=time_ns,
             joints=np.asarray(joints, np.float32),
-            confidence=np.asarray(np.where(known, confidence, 0.0), np.float32),
+            confidence=np.asarray(self._drawn.confidence(sigma_mm), np.float32),
             expected_error_mm=float(sigma_mm[1:][known[1:]].mean()) if known[1:].any() else 999.0,
             levelled=levelled,
             world=self._rig.world,

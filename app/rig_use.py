@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from app.tracks import JointTrack
 from engines.rig.change_over import ChangeOver, Placed, RootSmoother
+from engines.rig.expected_view import expected_boxes
 from engines.rig.fusion import pose_with_rig
 from engines.rig.triangulation import Cameras, cameras_of
 from engines.rig.types import Rig
@@ -53,7 +54,12 @@ class RigUse:
     """Holds the newest rig and decides what a pose is made with."""
 
     def __init__(self) -> None:
-        """Starts without a rig."""
+        """Starts without a rig.
+
+        Attributes:
+            expected: (V, 4) where the person of the last pose should be in the views, half-width
+                units (``engines.rig.expected_view``); None where there was no such pose.
+        """
         self._cameras: Cameras | None = None
         self._rig_error_m = 0.0
         self._version = self.world = 0
@@ -62,6 +68,7 @@ class RigUse:
         self._root = RootSmoother()
         self._source: tuple[Stage, int] = ("lifter", 0)
         self._last: _Instant | None = None
+        self.expected: Floats | None = None
 
     def set_rig(self, version: int, world: int, rig: Rig | None) -> None:
         """Takes a rig, or takes it away.
@@ -138,7 +145,8 @@ class RigUse:
             second after a change it passes from the one to the other.
         """
         instant = _Instant(time_ns, alone, aspects, lifted, lifted_sigma, keypoints)
-        made = self._made(instant, tracks)
+        self.expected = None
+        made = self._made(instant, tracks, looks_ahead=True)
         source = (made.stage, self._version if made.stage == "rig" else 0)
         before: StagedPose | None = None
         if source != self._source and self._last is not None:
@@ -160,7 +168,9 @@ class RigUse:
             root = self._root.update(time_ns * 1e-9, root, sigma_m)
         return StagedPose(shown.joints, made.sigma, root, made.stage)
 
-    def _made(self, instant: _Instant, tracks: list[JointTrack]) -> StagedPose:
+    def _made(
+        self, instant: _Instant, tracks: list[JointTrack], *, looks_ahead: bool = False
+    ) -> StagedPose:
         """What is known of an instant now: with the rig where there is one, else by the lifter."""
         cameras, times_ns = self._cameras, self.instants(instant.time_ns)
         if cameras is None or times_ns is None:
@@ -178,6 +188,8 @@ class RigUse:
         )
         if pose is None:
             return instant.alone
+        if looks_ahead:
+            self.expected = expected_boxes(cameras, pose)
         sigma = np.where(pose.known, pose.sigma, np.inf)
         # Relative to a pelvis that is off itself.
         sigma[1:] = np.hypot(sigma[1:], pose.sigma[0])

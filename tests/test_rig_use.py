@@ -155,6 +155,21 @@ def test_one_view_and_the_lifter_still_place_the_person() -> None:
     assert np.linalg.norm(relative, axis=-1).mean() < 0.06
 
 
+@pytest.mark.parametrize("views", [(0, 1, 2, 3), (1, 2, 3)])
+@pytest.mark.parametrize("aside", [0.1, 0.2, 0.5])
+def test_a_view_that_looks_at_somebody_else_moves_nothing(
+    views: tuple[int, ...], aside: float
+) -> None:
+    scene = _scene()
+    for row in (10, 20, 40):
+        keypoints = scene.keypoints[row].copy()
+        keypoints[3, :, 0] += aside
+        keypoints[[v for v in range(4) if v not in views], :, 2] = 0.0
+        pose = _pose(scene, keypoints, row, 0.03)
+        assert np.linalg.norm(pose.joints - scene.joints[row], axis=-1).mean() < 0.04
+        assert pose.believed[3] < 0.1 and pose.believed[1] > 0.6
+
+
 def test_without_lifter_and_second_view_there_is_no_pose() -> None:
     scene = _scene()
     keypoints = scene.keypoints[10].copy()

@@ -142,6 +142,41 @@ def test_who_crouches_is_not_left_for_a_faint_passer_by() -> None:
     assert track.region == "passer-by"
 
 
+def test_whom_the_other_views_see_is_followed_however_small() -> None:
+    large, small = person(200, 400, "large"), person(520, 150, "small")
+    track = PersonTrack[str](SETTINGS)
+    track.expect(small.box)
+    assert track.start([large, small], HEIGHT, WIDTH) is small
+    track.expect(np.array([0, 0, 20, 40], np.float32))  # nobody is there
+    assert track.start([large, small], HEIGHT, WIDTH) is large
+
+
+def test_a_track_on_somebody_else_changes_over_soon() -> None:
+    large, small = person(200, 400, "large"), person(520, 150, "small")
+    track = PersonTrack[str](SETTINGS)
+    track.start([large], HEIGHT, WIDTH)
+    follow(track, large, SETTINGS.check_every_unsure)
+    assert not track.wants_check()
+    track.expect(small.box)
+    assert track.wants_check()
+    track.check([large, small], HEIGHT, WIDTH)
+    assert track.region == "large"
+    follow(track, large, SETTINGS.check_every_unsure)
+    track.check([large, small], HEIGHT, WIDTH)
+    assert track.region == "small"
+
+
+def test_who_stands_where_the_other_views_see_them_is_kept() -> None:
+    large, small = person(200, 400, "large"), person(520, 150, "small")
+    track = PersonTrack[str](SETTINGS)
+    track.start([small], HEIGHT, WIDTH)
+    for _ in range(5):
+        track.expect(small.box)
+        follow(track, small, 5)
+        track.check([large, small], HEIGHT, WIDTH)
+    assert track.region == "small"
+
+
 def test_a_detector_that_finds_nobody_does_not_end_a_track() -> None:
     me = person(320, 300, "me")
     track = PersonTrack[str](SETTINGS)

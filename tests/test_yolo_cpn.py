@@ -105,6 +105,18 @@ def test_the_box_follows_the_person_without_detecting_again() -> None:
         assert (detect > 0) == (step == 0), "the detector ran again"
 
 
+def test_of_two_people_the_one_whom_the_other_views_see(front_end: YoloCpnFrontEnd) -> None:
+    image = blank_picture(480, 640)
+    draw_person(image, 180, 240, 400)
+    joints = draw_person(image, 500, 260, 260)
+    box = np.concatenate([joints.min(0) - 10, joints.max(0) + 10]).astype(np.float32)
+    front_end.expect([box, None, None])
+    expected, large, _ = front_end.process([image, image, None])
+    assert expected is not None and large is not None
+    assert np.linalg.norm(expected.keypoints[:, :2] - joints, axis=1).max() < 10
+    assert large.keypoints[:, 0].mean() < 300
+
+
 def test_a_lost_person_is_found_again_in_the_same_set(front_end: YoloCpnFrontEnd) -> None:
     first, second = blank_picture(480, 640), blank_picture(480, 640)
     draw_person(first, 130, 240, 250)

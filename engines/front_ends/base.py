@@ -12,6 +12,9 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]
 """(H, W, 3) BGR picture; may be read-only."""
 
+Box = npt.NDArray[np.float32]
+"""(4,) x0, y0, x1, y1 in pixels."""
+
 
 @dataclass(frozen=True, slots=True)
 class View2D:
@@ -68,6 +71,15 @@ class FrontEnd(Protocol):
 
     def warm_up(self, height: int, width: int) -> None:
         """Runs every network once on a blank picture so that the first real call is not slow."""
+        ...
+
+    def expect(self, boxes: Sequence[Box | None]) -> None:
+        """Says where the person should be in the next pictures, by what other views see.
+
+        Args:
+            boxes: (4,) x0, y0, x1, y1 in pixels a view, None where nothing is known of it. Somebody
+                there is followed before anybody else.
+        """
         ...
 
     def process(self, images: Sequence[Image | None]) -> tuple[View2D | None, ...]:

@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-Box = npt.NDArray[np.float32]
-"""(4,) x0, y0, x1, y1 in pixels."""
+from engines.front_ends.base import Box
 
 RegionT = TypeVar("RegionT")
 
@@ -52,6 +50,9 @@ class TrackSettings:
         same_person_overlap: a detection with this intersection over union is the tracked person.
         takeover_prominence: somebody so many times as prominent takes the track over…
         takeover_checks: …when so many checks in a row agree.
+        expected_overlap: somebody with this intersection over union with where the person should
+            be, by the other views, is whom they see…
+        elsewhere_overlap: …and a track with less than this follows somebody else.
         search_every: a view in which nobody was found is searched again in the next picture, then
             after 2, 3, … and at last after so many, as long as other views follow somebody.
     """
@@ -65,6 +66,8 @@ class TrackSettings:
     same_person_overlap: float = 0.3
     takeover_prominence: float = 3.0
     takeover_checks: int = 2
+    expected_overlap: float = 0.25
+    elsewhere_overlap: float = 0.1
     search_every: int = 4
 
 
@@ -80,6 +83,7 @@ class PersonTrack(Generic[RegionT]):
         self._settings = settings
         self._phase = phase
         self._current: Candidate[RegionT] | None = None
+        self._expected: Box | None = None
         self._since_check = 0
         self._without_picture = 0
         self._confirmed = 0
@@ -125,11 +129,31 @@ class PersonTrack(Generic[RegionT]):
         """Whether the detector should confirm the track in the next picture."""
         return self._current is not None and self.overdue >= 0
 
+    def expect(self, box: Box | None) -> None:
+        """Takes note of where the person should be by what other views see; None for no idea."""
+        self._expected = box
+
+    @property
+    def _astray(self) -> bool:
+        """Whether the other views see the person somewhere else."""
+        if self._current is None or self._expected is None:
+            return False
+        return overlap(self._current.box, self._expected) < self._settings.elsewhere_overlap
+
+    def _meant(self, found: Sequence[Candidate[RegionT]]) -> Sequence[Candidate[RegionT]]:
+        """Of the people found those whom the other views see, or all where nobody is there."""
+        if self._expected is None:
+            return found
+        least, box = self._settings.expected_overlap, self._expected
+        return [person for person in found if overlap(person.box, box) >= least] or found
+
     @property
     def overdue(self) -> int:
         """For how many pictures the detector should have confirmed it; below 0 there is time."""
         settings = self._settings
         every = settings.check_every
+        if self._astray:
+            every = settings.check_every_unsure
         if self._unsure:
             known = self._confirmed >= settings.known_after_checks
             every = min(every, settings.check_every_unsure * (2 if known else 1))
@@ -138,7 +162,7 @@ class PersonTrack(Generic[RegionT]):
     def start(
         self, found: Sequence[Candidate[RegionT]], height: int, width: int
     ) -> Candidate[RegionT] | None:
-        """Starts on the most prominent of the people found.
+        """Starts on whom the other views see, or else on the most prominent of the people found.
 
         Returns:
             That person, None where there is nobody.
@@ -148,7 +172,9 @@ class PersonTrack(Generic[RegionT]):
             self._searches += 1  # a front end may start on several people of one picture in turn
         self._since_search = 0
         self._current = max(
-            found, key=lambda person: prominence(person, height, width), default=None
+            self._meant(found),
+            key=lambda person: prominence(person, height, width),
+            default=None,
         )
         self._since_check = self._phase
         return self._current
@@ -192,6 +218,12 @@ class PersonTrack(Generic[RegionT]):
             default=prominence(current, height, width),
         )
         outshone = best > settings.takeover_prominence * mine
+        if self._expected is not None:
+            meant = self._meant(others)
+            # Whom the other views see is meant, however small; who is there already, even more so.
+            outshone = (self._astray and meant is not others) or (
+                outshone and overlap(current.box, self._expected) < settings.expected_overlap
+            )
         self._outshone = self._outshone + 1 if outshone else 0
         self._confirmed = self._confirmed + 1 if own and not outshone else 0
         if (

@@ -9,6 +9,7 @@ is also used as well as it can be.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -18,14 +19,17 @@ from engines.pelvis import pelvis_between_hips
 from engines.rig.keyframes import without_border
 from engines.rig.local_fit import person_size
 from engines.rig.noise import JOINT_FACTORS, LEAST_CONFIDENCE
-from engines.rig.projection import project, undistort
+from engines.rig.projection import normalised, project, undistort
 from engines.rig.side_swaps import find_swaps, mend_swaps
-from engines.rig.triangulation import Cameras, first_guess, refine
+from engines.rig.triangulation import CAUCHY2, Cameras, first_guess, refine
 from engines.rig.types import Bools, Floats
 from engines.skeleton import JOINT_COUNT
 from engines.view_fusion import fused_answer
 
 _GUESS_LOSS: Final = 3.0
+_ENOUGH: Final = 3
+_POOR: Final = 0.7
+"""Mean loss of the sightings from which a place is doubted: they are off by 2.5 sigma."""
 _FEW_VIEWS: Final = 3
 _EXCLUDED: Final = 60.0
 """Squared distance from the lifter's answer, in variances of one axis, at which so few views are
@@ -123,13 +127,14 @@ def _answer(
     inverse2 = np.where(usable, 1 / sigma**2, 0.0).T  # (17, V)
 
     guess = first_guess(xn, inverse2, cameras.rotations, cameras.positions)
-    trusted = guess.loss < _GUESS_LOSS
+    # That one view sees something else speaks against nothing in which three others agree.
+    trusted = (guess.loss < _GUESS_LOSS) | (guess.agreeing >= _ENOUGH)
     skeleton, skeleton_sigma = _lifter_in_world(cameras, lifted, lifted_sigma)
     place: Floats | None = None
     if skeleton is not None:
         place = _place_by_joints(skeleton, skeleton_sigma, guess.points, trusted)
-        if place is None:
-            place = _place_by_rays(skeleton, xn, inverse2, cameras)
+        if place is None or _loss(skeleton + place, xn, inverse2, cameras) > _POOR:
+            place = _place_by_rays(skeleton, xn, inverse2, cameras, place)
     if place is None and not trusted.any():
         return None
     if skeleton is None or place is None:
@@ -218,18 +223,36 @@ def _place_by_joints(
     return place
 
 
+def _loss(joints: Floats, xn: Floats, inverse2: Floats, cameras: Cameras) -> float:
+    """How badly joints (17, 3) fit their sightings: the mean of Cauchy's loss."""
+    in_camera = np.einsum("vij,nvj->nvi", cameras.rotations, joints[:, None] - cameras.positions)
+    square = ((normalised(in_camera) - xn) ** 2).sum(-1) * inverse2
+    return float(np.log1p(square / CAUCHY2).sum() / max(1, (inverse2 > 0).sum()))
+
+
 def _place_by_rays(
-    skeleton: Floats, xn: Floats, inverse2: Floats, cameras: Cameras
+    skeleton: Floats, xn: Floats, inverse2: Floats, cameras: Cameras, other: Floats | None
 ) -> Floats | None:
-    """(3,) where the pelvis is so that the lifter's joints lie on the rays that see them."""
+    """(3,) where the pelvis is so that the lifter's joints lie on the rays that see them.
+
+    By all views together, or by two of them where all views fit that better: one may look at
+    somebody else. Or another place, where that fits best.
+    """
     if (inverse2 > 0).sum() < 4:
-        return None
+        return other
     offset = skeleton[:, None] - cameras.positions  # (17, V, 3)
     in_camera = np.einsum("vij,nvj->nvi", cameras.rotations, offset)
     # x (Z + z) = X + x_offset, linear in the place.
     rows = cameras.rotations[None, :, :2] - xn[..., None] * cameras.rotations[None, :, 2:]
     right = xn * in_camera[..., 2:] - in_camera[..., :2]
     weight = inverse2[..., None, None] * rows
-    system = np.einsum("nvca,nvcb->ab", weight, rows)
-    solution = np.linalg.lstsq(system, np.einsum("nvca,nvc->a", weight, right), rcond=1e-9)[0]
-    return np.asarray(solution)
+    system = np.einsum("nvca,nvcb->vab", weight, rows)
+    told = np.einsum("nvca,nvc->va", weight, right)
+    seeing = np.flatnonzero((inverse2 > 0).any(0))
+    groups = [seeing, *(np.array(pair) for pair in combinations(seeing, 2) if len(seeing) > 2)]
+    places: list[Floats] = [
+        np.linalg.lstsq(system[g].sum(0), told[g].sum(0), rcond=1e-9)[0] for g in groups
+    ]
+    if other is not None:
+        places.append(other)
+    return min(places, key=lambda place: _loss(skeleton + place, xn, inverse2, cameras))

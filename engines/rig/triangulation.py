@@ -15,7 +15,10 @@ import numpy.typing as npt
 
 from engines.rig.types import Bools, Floats, Rig, RigCamera
 
-_CAUCHY2: Final = 6.0
+CAUCHY2: Final = 6.0
+"""Squared residual, in variances of one axis, at which a view is believed half."""
+_WELL: Final = 1.0
+"""Loss of a view up to which a guess fits it well: some three standard deviations."""
 _MIN_DEPTH: Final = 0.1
 _DONE_M: Final = 5e-4
 """A step of less changes nothing that anybody could see."""
@@ -151,7 +154,7 @@ def refine(
     for _ in range(rounds):
         residual, jacobian, front = _residuals(points, xn, rotations, positions)
         square = (residual**2).sum(-1) * inverse2
-        weights = np.where(front & (inverse2 > 0), 1 / (1 + square / _CAUCHY2), 0.0)
+        weights = np.where(front & (inverse2 > 0), 1 / (1 + square / CAUCHY2), 0.0)
         scale = weights * inverse2
         left = np.swapaxes(jacobian * scale[..., None, None], -1, -2)  # (N, V, 3, 2)
         information = (left @ jacobian).sum(1)
@@ -186,10 +189,12 @@ class Guess:
         points: (N, 3); the cameras' middle where no two views see the joint.
         loss: (N,) sum over the views of log(1 + residual² / (6 σ²)); infinite where no two views
             see the joint.
+        agreeing: (N,) how many views it fits well.
     """
 
     points: Floats
     loss: Floats
+    agreeing: npt.NDArray[np.intp]
 
 
 def first_guess(xn: Floats, inverse2: Floats, rotations: Floats, positions: Floats) -> Guess:
@@ -214,11 +219,13 @@ def first_guess(xn: Floats, inverse2: Floats, rotations: Floats, positions: Floa
     )
     predicted = in_camera[..., :2] / np.maximum(in_camera[..., 2:], _MIN_DEPTH)
     square = ((predicted - xn[:, None]) ** 2).sum(-1) * inverse2[:, None]
-    loss = np.where(inverse2[:, None] > 0, np.log1p(square / _CAUCHY2), 0.0).sum(-1)
+    losses = np.where(inverse2[:, None] > 0, np.log1p(square / CAUCHY2), 0.0)
+    fitting = ((inverse2[:, None] > 0) & (losses < _WELL)).sum(-1)
+    loss = losses.sum(-1)
     usable = (inverse2[:, first] > 0) & (inverse2[:, second] > 0) & (s > 0) & (t > 0)
     loss = np.where(usable, loss, np.inf)
     rows = np.arange(len(xn))
     best = loss.argmin(1)
     least = loss[rows, best]
     points = np.where(np.isfinite(least)[:, None], guess[rows, best], positions.mean(0))
-    return Guess(points, least)
+    return Guess(points, least, np.where(np.isfinite(least), fitting[rows, best], 0))

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from engines.backends.litert_backend import LiteRtBackend
-from engines.front_ends.base import Image, StageTime, View2D
+from engines.front_ends.base import Box, Image, StageTime, View2D
 from engines.front_ends.blazepose import models
 from engines.front_ends.blazepose.detector import PersonDetector
 from engines.front_ends.blazepose.joints import to_view
@@ -106,6 +106,11 @@ class BlazePoseFrontEnd:
             worker.detector.detect(blank)
             worker.landmarks.find(blank, whole)
             self._idle.put(worker)
+
+    def expect(self, boxes: Sequence[Box | None]) -> None:
+        """Says where the person should be; see ``FrontEnd.expect``."""
+        for track, box in zip(self._tracks, boxes, strict=True):
+            track.expect(box)
 
     def process(self, images: Sequence[Image | None]) -> tuple[View2D | None, ...]:
         """Finds the person in each view's newest picture; see ``FrontEnd.process``.

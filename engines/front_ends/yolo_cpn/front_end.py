@@ -13,7 +13,7 @@ import numpy as np
 from engines.backends.base import DescribedBackend
 from engines.backends.select import EngineName, open_backend
 from engines.errors import UserError
-from engines.front_ends.base import Image, StageTime, View2D
+from engines.front_ends.base import Box, Image, StageTime, View2D
 from engines.front_ends.tracking import Candidate, PersonTrack
 from engines.front_ends.yolo_cpn.host_operations import HostOperations
 from engines.front_ends.yolo_cpn.joint_finder import JointFinder, without_guesses
@@ -103,6 +103,11 @@ class YoloCpnFrontEnd:
         for count in {views, 1}:
             self._people.find(blank, range(count))
             self._joints.find([(view, whole) for view in range(count)], self._note)
+
+    def expect(self, boxes: Sequence[Box | None]) -> None:
+        """Says where the person should be; see ``FrontEnd.expect``."""
+        for track, box in zip(self._tracks, boxes, strict=True):
+            track.expect(box)
 
     def process(self, images: Sequence[Image | None]) -> tuple[View2D | None, ...]:
         """Finds the person in each view's newest picture; see ``FrontEnd.process``.
