@@ -126,15 +126,19 @@ class RunState(Message, tag="run_state", frozen=True, kw_only=True):
     anchor_wall_ns: int
 
 
+Action = Literal["level", "front", "record", "recalibrate", "quit", "pause", "step", "again"]
+
+
 class Command(Message, tag="command", frozen=True, kw_only=True):
     """What a person asked for, in the viewer or elsewhere.
 
     ``level``: the person stands upright now, take that as vertical. ``front``: the person faces
     the front now. ``record``: start or stop recording. ``recalibrate``: find the cameras anew.
-    ``quit``: end the run.
+    ``quit``: end the run. Of a replay: ``pause`` it or let it go on, ``step`` to the next pose,
+    ``again`` from the beginning.
     """
 
-    action: Literal["level", "front", "record", "recalibrate", "quit"]
+    action: Action
     at_ns: int
 
 

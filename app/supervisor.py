@@ -152,7 +152,7 @@ class Supervisor:
             tuple(
                 remark
                 for row in self._rows
-                if row.entry.essential and row.outcome == "finished"
+                if row.entry.essential and row.state == "finished"
                 if (remark := row.health().detail)
             ),
         )

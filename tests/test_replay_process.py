@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from app.bus import Subscriber
+from app.bus import Publisher, Subscriber
 from app.clock import now_ns, take_anchor
-from app.messages import Previews
+from app.messages import Pose, Previews
 from app.recording.durable_file import DurableFile
 from app.recording.writer import RecordingHead, RecordingWriter
-from app.replay_process import blank_previews
+from app.replay_player import blank_previews
+from app.run_messages import Action, Command
 from app.run_spec import RunSpec
 from app.topics import Topic
 from tests.staged_run import PATIENCE_S, StagedRun, config, joints2d, pose, staged, status
@@ -45,8 +48,10 @@ def _recording(path: Path, count: int, step_ms: float) -> list[Any]:
     return sent
 
 
-def _spec(tmp_path: Path, replay: Path, speed: float = 1.0) -> RunSpec:
-    return RunSpec(mode="replay", config=config(tmp_path), replay=replay, replay_speed=speed)
+def _spec(tmp_path: Path, replay: Path, speed: float = 1.0, headless: bool = True) -> RunSpec:
+    return RunSpec(
+        mode="replay", config=config(tmp_path), replay=replay, replay_speed=speed, headless=headless
+    )
 
 
 def _finish(run: StagedRun, subscribers: dict[Topic, Subscriber[Any]]) -> dict[Topic, list[Any]]:
@@ -138,3 +143,57 @@ def test_blank_previews_share_one_canvas_and_skip_missing_views() -> None:
     assert len(pixels) == 320 * 240 * 3
     assert previews.parts[0].scale == 0.5
     assert previews.joints2d == joints
+
+
+def test_it_pauses_steps_and_begins_again(tmp_path: Path) -> None:
+    path = tmp_path / "take.mcap"
+    _recording(path, 30, 100.0)
+    spec = _spec(tmp_path, path, headless=False)
+    with (
+        staged(spec, MODULE, NAME, (Topic.RUN_STATE,)) as run,
+        Publisher[Command](run.run_dir, Topic.COMMANDS, "viewer") as commands,
+    ):
+        poses = Subscriber[Pose](run.run_dir, Topic.POSES)
+        heard: list[int] = []
+
+        def hear(seconds: float) -> None:
+            limit = time.monotonic() + seconds
+            while time.monotonic() < limit:
+                run.cast.say()
+                heard.extend(received.message.index for received in poses.drain())
+                time.sleep(0.01)
+
+        def until(what: str, condition: Callable[[], bool]) -> None:
+            def so() -> bool:
+                hear(0.05)
+                return condition()
+
+            run.wait(what, so)
+
+        def ask(action: Action) -> None:
+            commands.send(Command(action=action, at_ns=now_ns()))
+
+        run.ready()
+        until("it plays", lambda: len(heard) >= 3)
+        ask("pause")
+        hear(0.5)
+        held = heard[-1]
+        hear(1.0)  # ten poses' time: it stands still, and says so again
+        assert held < 29 and set(heard[-2:]) == {held}
+        for number in (1, 2, 3):
+            ask("step")
+            until(f"step {number}", lambda number=number: heard[-1] == held + number)
+        hear(0.5)
+        assert heard[-1] == held + 3
+        ask("pause")
+        until("it goes on", lambda: heard[-1] > held + 5)
+        assert [b - a for a, b in pairwise(heard) if b != a and b - a != 1] == []
+        until("the end", lambda: heard[-1] == 29)
+        hear(0.5)
+        assert run.process.poll() is None, "it ended though there is a window"
+        heard.clear()
+        ask("again")
+        until("the beginning", lambda: 0 in heard)
+        until("the end again", lambda: heard[-1] == 29)
+        assert run.stop() == 0
+        poses.close()

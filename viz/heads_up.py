@@ -26,6 +26,9 @@ KEYS: Final = (
     ("V", "reset the view"),
     ("S", "save a picture"),
     ("H", "show or hide this help"),
+    ("Space", "replay: pause, go on"),
+    ("N", "replay: the next pose"),
+    ("A", "replay: again from the beginning"),
     ("Q", "quit"),
 )
 """The keys and what they do."""

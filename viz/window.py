@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from app.bus import Publisher
 from app.clock import now_ns
 from app.process import ProcessContext
 from app.process_table import looks_for_cameras
-from app.run_messages import Command
+from app.run_messages import Action, Command
 from app.topics import Topic
 from engines.errors import UserError
 from viz.free_path import free_path
@@ -24,7 +24,6 @@ from viz.scene import load_open3d
 from viz.viewer_state import STALE_NS, Inbox
 
 Image = npt.NDArray[np.uint8]
-Action = Literal["level", "front", "record", "recalibrate", "quit"]
 
 _ESCAPE: Final = 256  # GLFW key codes
 _QUIET_KEYS: Final = "DOP"  # Open3D's own: save depth, options or a picture
@@ -195,6 +194,9 @@ class WindowViewer:
         on("F", lambda: self._ask("front", "front: facing the front now"))
         on("R", lambda: self._ask("record"))
         on("C", lambda: self._ask("recalibrate", "the cameras are being found anew"))
+        on(" ", lambda: self._ask("pause"))
+        on("N", lambda: self._ask("step"))
+        on("A", lambda: self._ask("again", "again from the beginning"))
         on("V", lambda: self._picture.camera.reset())
         on("S", self._ask_picture)
         on("H", self._toggle_help)
@@ -210,8 +212,9 @@ class WindowViewer:
     def _ask(self, action: Action, message: str = "") -> None:
         """Passes a wish on, or says why it cannot be met."""
         spec = self._context.spec
-        if spec.mode == "replay":
-            self._say("not in a replay")
+        of_replay = action in ("pause", "step", "again")
+        if of_replay != (spec.mode == "replay"):
+            self._say("only in a replay" if of_replay else "not in a replay")
         elif action in ("level", "front") and self._inbox.fresh_pose(now_ns()) is None:
             self._say(f"{action}: nobody is seen")
         elif action == "recalibrate" and not looks_for_cameras(spec):

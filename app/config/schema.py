@@ -150,8 +150,8 @@ class CalibrationConfig(_Section):
 
     Attributes:
         enabled: off means that the lifter answers alone.
-        every_s: longest pause between two refinements while there is something new to learn from; at
-            the beginning they are more frequent.
+        every_s: longest pause between two refinements while there is something new to learn
+            from; at the beginning they are more frequent.
         lenses: a rig file (any format of ``engines.rig.exchange``) whose lenses are known.
         fixed: a rig file whose cameras stand where it says; its world is kept.
     """
