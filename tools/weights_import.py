@@ -131,5 +131,5 @@ def _read_cpn(entry: ModelEntry, path: Path) -> EngineNetwork:
     tensors = read_checkpoint(path, ("state_dict",))
     assert entry.network is not None
     network = build_named(entry.network)
-    fill(network, {name: value.float() for name, value in tensors.items()}, path)
+    fill(network, tensors, path)  # which checks shapes before it copies anything
     return network
