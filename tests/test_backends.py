@@ -144,6 +144,28 @@ def test_half_precision_on_the_cpu_is_refused() -> None:
         TorchBackend(make(NAME), 1, half=True)
 
 
+def test_single_precision_has_no_tf32_and_the_process_keeps_its_settings() -> None:
+    """cuDNN reads these when a convolution runs or is recorded; torch's default lets it round."""
+    network = build_named(NAME)
+    seen: list[tuple[bool, bool]] = []
+
+    def look(*_: object) -> None:
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+
+    next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d)).register_forward_hook(look)
+    backend = TorchBackend(network, 1)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = (cudnn.allow_tf32, matmul.allow_tf32)
+    try:
+        for convolutions, products in ((True, False), (True, True), (False, False)):
+            cudnn.allow_tf32, matmul.allow_tf32 = convolutions, products
+            backend.warm_up({"images": (1, 3, 224, 160)})
+            assert (cudnn.allow_tf32, matmul.allow_tf32) == (convolutions, products)
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = kept
+    assert seen == [(False, False)] * 3
+
+
 def test_torch_needs_the_network_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"engine 'torch' needs .*lone\.safetensors"):
         open_backend(tmp_path / "lone.onnx", "torch", 1)

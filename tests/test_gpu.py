@@ -31,7 +31,6 @@ from gpu_machine import (
     close_all,
     needs_gpu,
 )
-from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
 from tools.bench.engine_candidates import exports, sample_inputs
 from tools.bench.sample_networks import make_sample
 
