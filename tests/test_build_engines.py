@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from engines.backends.device import tensorrt_obstacle
-from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
+from engines.backends.device import Gpu, find_gpu, tensorrt_obstacle
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
 from engines.export import save_onnx, to_onnx
 from engines.model_files import export_of
 from engines.networks.catalog import save_network
 from marker_networks import marker_detector
+from tools.bench import engine_candidates
+from tools.bench.engines import measure
 from tools.build_engines import exported_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -95,6 +97,22 @@ def test_the_benchmark_reports_every_engine(tmp_path: Path) -> None:
         assert row["ms"] > 0 and row["gmac"] > 0.01
         if row["precision"] == "fp32":
             assert row["difference"] <= 1e-3
+
+
+@pytest.mark.skipif(find_gpu() is not None, reason="there is a GPU, and the provider may start")
+def test_an_engine_that_does_not_open_leaves_the_others_to_be_measured(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``onnxruntime-gpu`` lists its TensorRT provider, also where TensorRT is not installed."""
+    listed = (*available_providers(), "tensorrt")
+    monkeypatch.setattr(engine_candidates, "available_providers", lambda: listed)
+    monkeypatch.setattr(engine_candidates, "find_gpu", lambda: Gpu("card", (8, 9), 1, (13, 0)))
+    report = measure(["lifter"], 4, 1, 1, lambda _: None)
+    assert any(row.engine.startswith("torch") for row in report.figures)
+    assert any(row.engine.startswith("ONNX Runtime") for row in report.figures)
+    failed = [line for line in report.missing if "tensorrt provider with lifter (" in line]
+    assert len(failed) == 2  # one a precision
+    assert all("here has no TensorRT provider" in line and "\n" not in line for line in failed)
 
 
 def test_the_benchmark_names_unknown_networks(tmp_path: Path) -> None:
