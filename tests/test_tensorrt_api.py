@@ -11,12 +11,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engines.backends import tensorrt_cache
 from engines.backends.device import find_gpu, tensorrt_obstacle
 from engines.backends.select import open_backend
+from engines.backends.tensorrt_backend import output_shape
 from engines.backends.tensorrt_build import keep_timing
 from engines.backends.tensorrt_cache import EngineKey
 from engines.errors import UserError
@@ -156,6 +158,26 @@ def test_a_requested_but_missing_tensorrt_is_an_error(tmp_path: Path) -> None:
         pytest.skip("TensorRT can run here")
     with pytest.raises(UserError, match="engine 'tensorrt' cannot run here"):
         open_backend(tmp_path / "any.onnx", "tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("shape", "right"), [((4, 17, 64, 48), True), ((), True), ((-1, 6300, 4), False)]
+)
+def test_an_output_of_unknown_shape_gets_no_memory(shape: tuple[int, ...], right: bool) -> None:
+    """-1 is how TensorRT says that it does not know a size yet."""
+
+    class Context:
+        """Stands in for TensorRT's, which takes a GPU."""
+
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            return shape if name == "boxes" else ()
+
+    context: Any = Context()
+    if right:
+        assert output_shape(context, "boxes") == shape
+    else:
+        with pytest.raises(RuntimeError, match="output 'boxes' is not fixed"):
+            output_shape(context, "boxes")
 
 
 # --- the engine cache, which needs no TensorRT -------------------------------------------------
