@@ -22,7 +22,7 @@ from engines.model_files import Precision, check_shipped, export_of
 EngineName = Literal["auto", "onnxruntime", "torch", "tensorrt"]
 
 _ON_GPU: Final[tuple[Provider, ...]] = ("cuda", "tensorrt_rtx")
-"""ONNX Runtime's providers that ``auto`` takes, the faster first."""
+"""ONNX Runtime's providers that ``auto`` takes, in its order."""
 
 _NOT_BUILT: Final = "no engine has been built for this network: run python -m tools.build_engines"
 
