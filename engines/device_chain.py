@@ -118,12 +118,13 @@ class DeviceChain:
         self._operations.take(images)
         laps.end("pictures up")
         views = range(len(images))
-        people = self._people.find(images, views)
+        people = self._people.find_surest(images, views)
         laps.end("detection")
         patches: list[Patch] = []
-        for view, (found, image) in enumerate(zip(people, images, strict=True)):
+        for view, (person, image) in enumerate(zip(people, images, strict=True)):
             whole = np.array((0, 0, image.shape[1], image.shape[0]), np.float32)
-            patches.append(Patch(view, crop_region(found[0].box if found else whole, *self._size)))
+            box = whole if person is None else person.box
+            patches.append(Patch(view, crop_region(box, *self._size)))
         answer = self._operations.find_joints(self._pose, patches, self._reading)
         joints, rivals = self._facts.found(answer)
         laps.end("2D pose")
@@ -134,7 +135,8 @@ class DeviceChain:
         if not self._authors:  # theirs knows no missing joints
             guesses = keypoints[..., 2] < LEAST_SURE
             keypoints[guesses] = 0
-            context[torch.from_numpy(guesses).to(self._device)] = 0
+            # (assigned to what a mask picks, it would wait to learn how much that is)
+            context.masked_fill_(torch.from_numpy(guesses).to(self._device)[..., None], 0)
         self._push(torch.from_numpy(_half_widths(keypoints, images)).to(self._device), context)
         laps.end("context and window")
         lifted = self._lift()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,8 +18,9 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 
 from engines.compact_onnx import expand
 from engines.errors import UserError
-from engines.model_files import Precision
+from engines.model_files import SOURCE_KEY, Precision
 from engines.networks.engine_network import BATCH, MAX_VIEWS, VIEWS, EngineNetwork
+from engines.onnx_rules import problems_of
 from engines.onnx_translations import onnx_translations
 
 MAX_BATCH: Final = 64
@@ -26,30 +28,15 @@ MAX_BATCH: Final = 64
 OPSET: Final = 18
 """Within what the parsers of TensorRT 10.0 (9–20) and of every later one read."""
 
-TENSORRT_OPERATORS: Final = frozenset(
-    """
-    Abs Add And ArgMax AveragePool BatchNormalization Cast Ceil Clip Concat Constant
-    ConstantOfShape Conv ConvTranspose Cos CumSum Div Einsum Elu Equal Erf Exp Expand Flatten
-    Floor Gather GatherElements GatherND Gemm GlobalAveragePool Greater GreaterOrEqual
-    HardSigmoid HardSwish Identity InstanceNormalization IsNaN LayerNormalization LeakyRelu Less
-    LessOrEqual Log MatMul Max MaxPool Min Mul Neg Not Or PRelu Pad Pow Range Reciprocal
-    ReduceMax ReduceMean ReduceMin ReduceSum Relu Reshape Resize Round ScatterElements ScatterND
-    Shape Sigmoid Sign Sin Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK
-    Transpose Trilu Unsqueeze Where
-    """.split()  # noqa: SIM905
-)
-"""Operators that an export may hold: documented for TensorRT 10's ONNX parser (operators.md)."""
-
-_RESIZE_MODES: Final = ("nearest", "linear")
-_RESIZE_PLACES: Final = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
-
 _FP32_ISLANDS: Final = ("LayerNormalization", "Softmax", "Exp", "Erf", "Pow", "ReduceMean", "Sqrt")
 """Operators that lose too much, or overflow, in half precision."""
 
 _HEAVY: Final = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def export_onnx(network: EngineNetwork, path: Path, precision: Precision = "fp32") -> None:
+def export_onnx(
+    network: EngineNetwork, path: Path, precision: Precision = "fp32", source: Path | None = None
+) -> None:
     """Writes a network as ONNX with the number of views (or windows) free.
 
     Inputs and outputs stay float32 in both precisions; with ``fp16`` the inside is half precision
@@ -60,36 +47,57 @@ def export_onnx(network: EngineNetwork, path: Path, precision: Precision = "fp32
         network: in evaluation mode.
         path: the file to write.
         precision: of the inside.
+        source: the file that the network was read from, which the export shall name by its hash.
 
     Raises:
-        UserError: the result is not what every engine can read.
+        UserError: the result is not what every engine can read, or cannot be written.
     """
     model = to_onnx(network)
-    save_onnx(to_half(model) if precision == "fp16" else model, path)
+    model = to_half(model) if precision == "fp16" else model
+    if source is not None:
+        note_source(model, source)
+    save_onnx(model, path)
 
 
 def export_half(single: Path, path: Path) -> None:
-    """Writes an exported network in half precision.
+    """Writes an exported network in half precision; it names the file it was made from by its hash.
 
     Args:
         single: the ``.onnx`` file in single precision.
         path: the file to write.
 
     Raises:
-        UserError: the file is no ONNX file, or the result is not what every engine can read.
+        UserError: the file is no ONNX file, or the result is not what every engine can read or
+            cannot be written.
     """
     try:
         model = onnx.load(single)
     except (OSError, ValueError, DecodeError) as error:
         raise UserError(f"{single} is no readable ONNX file: {error}") from error
-    save_onnx(to_half(model), path)
+    half = to_half(model)
+    note_source(half, single)
+    save_onnx(half, path)
+
+
+def note_source(model: onnx.ModelProto, source: Path) -> None:
+    """Puts into a model, by its hash, the file that it was made from; see ``SOURCE_KEY``.
+
+    Raises:
+        UserError: that file cannot be read.
+    """
+    try:
+        digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror}") from error
+    kept = {pair.key: pair.value for pair in model.metadata_props}
+    _describe(model, {**kept, SOURCE_KEY: digest})
 
 
 def save_onnx(model: onnx.ModelProto, path: Path) -> None:
     """Checks a model and writes it; the file appears only once it is whole.
 
     Raises:
-        UserError: it is not what every engine can read.
+        UserError: it is not what every engine can read, or cannot be written.
     """
     problems = problems_of(model)
     if problems:
@@ -98,6 +106,8 @@ def save_onnx(model: onnx.ModelProto, path: Path) -> None:
     try:
         onnx.save(model, scratch)
         scratch.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -164,41 +174,6 @@ def _drop_twins(graph: onnx.GraphProto) -> None:
         if node.op_type == "Cast" and node.output[0] in made:
             graph.node.remove(node)
         made.update(node.output)
-
-
-def problems_of(model: onnx.ModelProto) -> list[str]:
-    """What keeps some engine from reading a model; empty when nothing does.
-
-    Checked are ONNX's own checker, the operators and the modes that TensorRT documents, and that
-    the number of views is free in every input and output.
-    """
-    problems: list[str] = []
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        problems.append(f"the ONNX checker refuses it: {' '.join(str(error).split())[:200]}")
-    for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx") or node.op_type not in TENSORRT_OPERATORS:
-            problems.append(f"operator {node.domain or 'ai.onnx'}.{node.op_type}")
-        options = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type == "Resize":
-            mode = options.get("mode", b"nearest").decode()
-            place = options.get("coordinate_transformation_mode", b"half_pixel").decode()
-            if mode not in _RESIZE_MODES or place not in _RESIZE_PLACES:
-                problems.append(f"Resize with mode {mode} and {place}")
-            if options.get("antialias", 0):
-                problems.append("Resize with antialiasing")
-        if node.op_type in ("MaxPool", "AveragePool"):
-            if any(size != 1 for size in options.get("dilations", [])):
-                problems.append(f"{node.op_type} with dilations")
-            if len(node.output) > 1:
-                problems.append(f"{node.op_type} with an index output")
-    for value in (*model.graph.input, *model.graph.output):
-        dimensions = value.type.tensor_type.shape.dim
-        free = [d.dim_param for d in dimensions if d.dim_param]
-        if not free or not set(free) <= {"views", "batch"}:
-            problems.append(f"'{value.name}' has free dimensions {free}, expected views or batch")
-    return problems
 
 
 def _strip(model: onnx.ModelProto) -> None:

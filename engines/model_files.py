@@ -12,6 +12,12 @@ from engines.weights_cache import cache_folder
 
 SHIPPED_FOLDER: Final = Path(__file__).resolve().parents[1] / "weights"
 Precision = Literal["fp32", "fp16"]
+SOURCE_KEY: Final = "dsvt.source"
+"""What an export calls, in its metadata, the SHA-256 of the file that it was made from.
+
+By it an export that is older than its network is told. Files that ship say nothing of it: the JSON
+file beside them holds their hashes.
+"""
 _SUFFIXES: Final = (".onnx", ".safetensors")
 _HALF: Final = ".fp16.onnx"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -28,16 +27,6 @@ needs_gpu = pytest.mark.skipif(
 )
 
 Pictures = list[npt.NDArray[np.uint8]]
-
-
-@pytest.fixture(autouse=True)
-def single_precision_is_single() -> Iterator[None]:
-    """Without TF32, which keeps 10 bits of each factor."""
-    kept = (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    yield
-    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
 
 
 @cache

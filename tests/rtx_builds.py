@@ -35,7 +35,7 @@ def main() -> int:
             print(f"error: {error}", flush=True)
             continue
         done = ",".join(f"{phase}={share:.0f}" for phase, share in phases.items())
-        print(f"engine|{path.name}|{len(plan)}|{done}", flush=True)
+        print(f"engine|{path.name}|{len(plan.content)}|{done}", flush=True)
     return 0
 
 

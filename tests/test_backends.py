@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from engines.backends.base import DescribedBackend
+from engines.backends.cuda_graphs import record
 from engines.backends.device import find_gpu, tensorrt_obstacle
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
 from engines.backends.select import open_backend
@@ -144,9 +146,40 @@ def test_half_precision_on_the_cpu_is_refused() -> None:
         TorchBackend(make(NAME), 1, half=True)
 
 
+def test_single_precision_has_no_tf32_and_the_process_keeps_its_settings() -> None:
+    """cuDNN reads these when a convolution runs or is recorded; torch's default lets it round."""
+    network = build_named(NAME)
+    seen: list[tuple[bool, bool]] = []
+
+    def look(*_: object) -> None:
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+
+    next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d)).register_forward_hook(look)
+    backend = TorchBackend(network, 1)
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    kept = (cudnn.allow_tf32, matmul.allow_tf32)
+    try:
+        for convolutions, products in ((True, False), (True, True), (False, False)):
+            cudnn.allow_tf32, matmul.allow_tf32 = convolutions, products
+            backend.warm_up({"images": (1, 3, 224, 160)})
+            assert (cudnn.allow_tf32, matmul.allow_tf32) == (convolutions, products)
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32 = kept
+    assert seen == [(False, False)] * 3
+
+
 def test_torch_needs_the_network_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"engine 'torch' needs .*lone\.safetensors"):
         open_backend(tmp_path / "lone.onnx", "torch", 1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here it can be recorded")
+def test_what_cannot_be_recorded_is_told_and_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    stream: Any = None
+    assert record(lambda: None, stream, "engine") is None
+    (message,) = caplog.messages
+    assert message.startswith("engine: no CUDA graph can be recorded, so it runs slower (")
+    assert "\n" not in message
 
 
 # --- network files -----------------------------------------------------------------------------

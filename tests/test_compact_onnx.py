@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.backends.tensorrt_build import _one_window
 from engines.compact_onnx import compact, expand
-from engines.export import export_half, problems_of, save_onnx
+from engines.export import export_half, save_onnx
+from engines.model_files import SOURCE_KEY
+from engines.onnx_rules import problems_of
 from exported import exported, make
 
 
@@ -71,6 +73,13 @@ def test_what_needs_constants_gets_them_back(tmp_path: Path) -> None:
     for kind in ("compact", "single"):
         export_half(tmp_path / f"{kind}.onnx", tmp_path / f"{kind}.half.onnx")
     halves = [onnx.load(tmp_path / f"{kind}.half.onnx") for kind in ("compact", "single")]
+    sources = []
+    for half in halves:  # each says which file it is from, and is else the same
+        sources += [pair.value for pair in half.metadata_props if pair.key == SOURCE_KEY]
+        kept = [pair for pair in half.metadata_props if pair.key != SOURCE_KEY]
+        del half.metadata_props[:]
+        half.metadata_props.extend(kept)
+    assert len(set(sources)) == 2
     assert halves[0] == halves[1]
 
 

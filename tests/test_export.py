@@ -16,8 +16,9 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from engines import export
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.errors import UserError
-from engines.export import TENSORRT_OPERATORS, problems_of, save_onnx, to_half
+from engines.export import save_onnx, to_half
 from engines.networks.engine_network import EngineNetwork
+from engines.onnx_rules import TENSORRT_OPERATORS, problems_of
 from exported import exported, make
 
 NETWORKS = (

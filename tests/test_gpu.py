@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engines.backends.base import Array
-from engines.backends.cuda_graphs import CudaGraphs
+from engines.backends.cuda_graphs import CudaGraphs, record
 from engines.backends.onnxruntime_backend import (
     OnnxRuntimeBackend,
     Provider,
@@ -31,7 +31,6 @@ from gpu_machine import (
     close_all,
     needs_gpu,
 )
-from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
 from tools.bench.engine_candidates import exports, sample_inputs
 from tools.bench.sample_networks import make_sample
 
@@ -148,6 +147,20 @@ def test_only_the_newest_graphs_are_kept() -> None:
     graphs.close()
 
 
+def test_a_recorded_function_reads_and_writes_where_it_did() -> None:
+    stream = torch.cuda.Stream()
+    x, y = torch.ones(4, device=DEVICE), torch.zeros(4, device=DEVICE)
+    torch.cuda.synchronize()
+    graph = record(lambda: y.copy_(x * 2), stream, "doubling")  # type: ignore[arg-type,return-value]
+    assert graph is not None
+    x.fill_(5)
+    torch.cuda.synchronize()
+    with torch.cuda.stream(stream):
+        graph.replay()
+    torch.cuda.synchronize()
+    assert torch.equal(y, torch.full_like(y, 10))
+
+
 def test_what_cannot_be_recorded_runs_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     """The last one: what a failed recording leaves behind concerns nobody after it."""
 
@@ -158,10 +171,14 @@ def test_what_cannot_be_recorded_runs_as_it_is(caplog: pytest.LogCaptureFixture)
     stream = torch.cuda.current_stream()
     x = torch.ones(4, device=DEVICE)
     with caplog.at_level(logging.WARNING):
+        # (asking for a value waits for the GPU, which a recording may not)
+        assert record(lambda: print(x.sum().item()), torch.cuda.Stream(), "asking") is None
+        assert torch.cuda.current_stream() == stream
         for sign in (1, -1, 1):
             expected = x * sign * (2 if sign > 0 else 3)
             assert torch.equal(graphs(x * sign)[0], expected)
     assert not graphs.in_use
+    assert sum("asking" in message for message in caplog.messages) == 1
     assert sum("picky" in message for message in caplog.messages) == 1
     assert torch.cuda.current_stream() == stream
     graphs.close()

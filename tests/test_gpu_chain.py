@@ -22,7 +22,6 @@ from gpu_machine import (
     needs_gpu,
     picture_sets,
 )
-from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
 from tools.bench.sample_networks import make_sample
 
 pytestmark = needs_gpu

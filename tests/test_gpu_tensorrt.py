@@ -27,7 +27,6 @@ from gpu_machine import (
     assert_people_agree,
     close_all,
 )
-from gpu_machine import single_precision_is_single as single_precision_is_single  # autouse
 from tools.bench.engine_candidates import exports, sample_inputs
 from tools.bench.sample_networks import make_sample
 

@@ -13,9 +13,10 @@ import pytest
 from engines.backends.base import DescribedBackend
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.backends.select import open_backend
-from engines.export import export_half, problems_of
+from engines.export import export_half
 from engines.front_ends.yolo_cpn.front_end import YoloCpnFrontEnd
 from engines.model_files import SHIPPED_FOLDER, check_shipped
+from engines.onnx_rules import problems_of
 
 CLIP = Path(__file__).resolve().parents[1] / "capture" / "clips" / "walk"
 STEMS = ("detector", "pose2d", "lifter")

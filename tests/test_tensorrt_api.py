@@ -11,12 +11,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engines.backends import tensorrt_cache
 from engines.backends.device import find_gpu, tensorrt_obstacle
 from engines.backends.select import open_backend
+from engines.backends.tensorrt_backend import output_shape
+from engines.backends.tensorrt_build import keep_timing
 from engines.backends.tensorrt_cache import EngineKey
 from engines.errors import UserError
 
@@ -157,6 +160,26 @@ def test_a_requested_but_missing_tensorrt_is_an_error(tmp_path: Path) -> None:
         open_backend(tmp_path / "any.onnx", "tensorrt")
 
 
+@pytest.mark.parametrize(
+    ("shape", "right"), [((4, 17, 64, 48), True), ((), True), ((-1, 6300, 4), False)]
+)
+def test_an_output_of_unknown_shape_gets_no_memory(shape: tuple[int, ...], right: bool) -> None:
+    """-1 is how TensorRT says that it does not know a size yet."""
+
+    class Context:
+        """Stands in for TensorRT's, which takes a GPU."""
+
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            return shape if name == "boxes" else ()
+
+    context: Any = Context()
+    if right:
+        assert output_shape(context, "boxes") == shape
+    else:
+        with pytest.raises(RuntimeError, match="output 'boxes' is not fixed"):
+            output_shape(context, "boxes")
+
+
 # --- the engine cache, which needs no TensorRT -------------------------------------------------
 
 KEY = EngineKey("ab" * 32, "11.4.0.106", "RTX", "8.9", "Linux x86_64", "4;1-4-8", "fp16")
@@ -248,3 +271,35 @@ def test_a_broken_note_is_not_trusted(network: Path, note: bytes) -> None:
     path = tensorrt_cache.store(network, KEY, b"plan", {})
     path.with_suffix(".engine.json").write_bytes(note)
     assert tensorrt_cache.find(network, KEY) is None
+
+
+def test_only_our_own_measurements_are_read(network: Path, tmp_path: Path) -> None:
+    assert tensorrt_cache.find_timing() == b""
+    tensorrt_cache.store_timing(b"times")
+    assert tensorrt_cache.find_timing() == b"times"
+    file = tensorrt_cache.engine_folder() / "timing.cache"
+    assert file.stat().st_mode & 0o077 == 0
+    file.write_bytes(b"evil!")
+    assert tensorrt_cache.find_timing() == b""
+    tensorrt_cache.store_timing(b"times")
+    file.chmod(0o666)
+    assert tensorrt_cache.find_timing() == b""
+    file.rename(tmp_path / "elsewhere")
+    file.symlink_to(tmp_path / "elsewhere")
+    assert tensorrt_cache.find_timing() == b""
+    tensorrt_cache.store_timing(b"again")  # in the link's place
+    assert tensorrt_cache.find_timing() == b"again"
+    assert (tmp_path / "elsewhere").read_bytes() == b"times"
+    file.with_name("timing.cache.json").unlink()
+    assert tensorrt_cache.find_timing() == b""
+
+
+def test_a_full_disk_loses_no_engine(network: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Measurements that cannot be kept are told; an engine that cannot be is one line."""
+    (tensorrt_cache.engine_folder() / "timing.cache").mkdir()  # as little to be written
+    keep_timing(b"times")
+    (message,) = caplog.messages
+    assert "cannot write" in message and "times its kernels again" in message
+    tensorrt_cache.engine_path(network, KEY).mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        tensorrt_cache.store(network, KEY, b"plan", {})

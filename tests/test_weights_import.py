@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend
 from engines.backends.select import open_backend
 from engines.errors import UserError
-from engines.model_files import export_of, find_model
+from engines.model_files import SOURCE_KEY, export_of, find_model
 from engines.networks.cpn import Cpn, CpnSize
 from tests.weight_files import entry_of, save_marker, sha256
+from tools.build_engines import exported_file
 from tools.weights_import import import_model
 from tools.weights_registry import FileEntry, ModelEntry, condition, read_registry
 
@@ -49,6 +51,10 @@ def test_a_public_checkpoint_is_taken_in(cache: Path, checkpoint: Path) -> None:
     half = export_of(path, "fp16")
     assert half.name == "cpn50-256x192.fp16.onnx" and half.is_file()
     assert condition("cpn50-256x192", _cpn()).state == "ready"
+    assert exported_file("cpn50-256x192", "fp16") == (path, False)  # both know what they are of
+    assert OnnxRuntimeBackend(half, 1).metadata[SOURCE_KEY] == sha256(path.read_bytes())
+    single = OnnxRuntimeBackend(path, 1)
+    assert single.metadata[SOURCE_KEY] == sha256(path.with_suffix(".safetensors").read_bytes())
     backend = open_backend(path, "torch", 1)
     weights = torch.load(checkpoint, weights_only=True)["state_dict"]
     kept = backend._network.inner.state_dict()  # type: ignore[attr-defined]

@@ -23,10 +23,12 @@ from app.config import AppConfig, load_config
 from engines.backends.base import DescribedBackend
 from engines.backends.device import find_gpu, tensorrt_obstacle
 from engines.backends.select import EngineName, open_backend
+from engines.backends.tensorrt_runtime import read_network
 from engines.backends.validation import zeros_for
 from engines.errors import UserError
 from engines.front_ends.factory import network_file
-from engines.model_files import Precision, export_of, find_model
+from engines.model_files import SOURCE_KEY, Precision, export_of, find_model
+from tools.weights_registry import sha256_of
 
 _RUNS = 10
 
@@ -156,10 +158,11 @@ def prepare(
 
 
 def exported_file(name: str, precision: Precision) -> tuple[Path, bool]:
-    """The ONNX file of a network; what there is not of it is made.
+    """The ONNX file of a network; what there is not of it, or only of an older one, is made.
 
     Where only weights are there, it is exported beside them; the half-precision export lies where
-    ``engines.model_files.export_of`` says.
+    ``engines.model_files.export_of`` says. An export is made again where it says that it was made
+    from another file than the one that is there; what says nothing, as what ships, stays.
 
     Args:
         name: of the network, or a file.
@@ -169,25 +172,36 @@ def exported_file(name: str, precision: Precision) -> tuple[Path, bool]:
         The single-precision file, and whether anything had to be made.
 
     Raises:
-        UserError: there is no such network, or it cannot be exported.
+        UserError: there is no such network, or it cannot be exported or written.
     """
     found = find_model(name)
-    path = found.with_suffix(".onnx")
+    path, weights = found.with_suffix(".onnx"), found.with_suffix(".safetensors")
     made = False
-    if not path.is_file():
+    if not path.is_file() or _is_stale(path, weights):
         from engines.export import export_onnx  # torch takes seconds to import
         from engines.networks.catalog import load_network
 
-        export_onnx(load_network(found), path)
+        export_onnx(load_network(weights), path, source=weights)
         made = True
     half = export_of(path, precision)
-    if not half.is_file():
+    if half != path and (not half.is_file() or _is_stale(half, path)):
         from engines.export import export_half
 
-        half.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            half.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {half.parent}: {error.strerror}") from error
         export_half(path, half)
         made = True
     return path, made
+
+
+def _is_stale(export: Path, source: Path) -> bool:
+    """Whether an export says that it was made from another file than the one that is there."""
+    if not source.is_file():
+        return False
+    made_from = read_network(export)[1].get(SOURCE_KEY)
+    return made_from is not None and made_from != sha256_of(source)
 
 
 def _time(backend: DescribedBackend) -> float:

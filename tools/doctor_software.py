@@ -17,6 +17,7 @@ from engines.backends.device import (
     find_tensorrt,
     tensorrt_obstacle,
     torch_cuda_version,
+    torch_obstacle,
 )
 from engines.errors import UserError
 from tools.doctor_finding import Finding
@@ -130,7 +131,12 @@ def check_torch() -> Finding:
         return Finding("torch", "broken", "not installed", "no training, no import, no export")
     cuda = torch_cuda_version()
     if cuda is not None:
-        return Finding("torch", "good", f"{version}, CUDA {cuda}")
+        found = f"{version}, CUDA {cuda}"
+        obstacle = torch_obstacle() if find_gpu() is not None else None
+        if obstacle is None:
+            return Finding("torch", "good", found)
+        advice = "nothing of torch runs on the GPU: another driver, or another build of torch"
+        return Finding("torch", "lacking", f"{found}; {obstacle}", advice)
     if find_gpu() is None:
         return Finding("torch", "good", f"{version}, for the CPU")
     return Finding(

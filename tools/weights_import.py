@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engines.errors import UserError
-from engines.export import save_onnx, to_half, to_onnx
+from engines.export import export_half, note_source, save_onnx, to_onnx
 from engines.networks.catalog import NAMES, build_named, darknet_detector, fill, save_network
 from engines.networks.checkpoint import read_checkpoint
 from engines.networks.darknet_cfg import parse_cfg, read_cfg
@@ -72,9 +72,10 @@ def _write(name: str, network: EngineNetwork, folder: Path, report: Report) -> l
     save_network(network, weights)
     report("exporting ONNX")
     model = to_onnx(network)
+    note_source(model, weights)
     single, half = folder / f"{name}.onnx", folder / f"{name}.fp16.onnx"
     save_onnx(model, single)
-    save_onnx(to_half(model), half)
+    export_half(single, half)
     return [single, half, weights]
 
 
@@ -131,5 +132,5 @@ def _read_cpn(entry: ModelEntry, path: Path) -> EngineNetwork:
     tensors = read_checkpoint(path, ("state_dict",))
     assert entry.network is not None
     network = build_named(entry.network)
-    fill(network, {name: value.float() for name, value in tensors.items()}, path)
+    fill(network, tensors, path)  # which checks shapes before it copies anything
     return network

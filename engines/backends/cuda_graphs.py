@@ -126,7 +126,38 @@ class CudaGraphs:
     def _refuse(self, error: Exception) -> None:
         self._refused = True
         self._recordings.clear()
-        reason = " ".join(str(error).split())[:200]
-        _log.warning(
-            "%s: no CUDA graph can be recorded, so it runs slower (%s)", self._title, reason
-        )
+        _tell(self._title, error)
+
+
+def record(
+    run: Callable[[], None], stream: torch.cuda.Stream, title: str
+) -> torch.cuda.CUDAGraph | None:
+    """Records what a function launches, where it keeps its inputs and outputs itself.
+
+    Args:
+        run: launches on the stream; it has run before.
+        stream: not the default one; nothing is running on it.
+        title: what to call it in the warning.
+
+    Returns:
+        The graph, to be replayed on the stream; None, and a warning, where it cannot be recorded.
+    """
+    try:
+        graph = torch.cuda.CUDAGraph()
+        # Around all of it: a recording that fails leaves its stream the current one. Other threads
+        # may use the GPU meanwhile, which only concerns their own streams.
+        with (
+            recording_lock,
+            torch.cuda.stream(stream),
+            torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"),
+        ):
+            run()
+    except Exception as error:  # whatever is wrong beyond recording, running will tell
+        _tell(title, error)
+        return None
+    return graph
+
+
+def _tell(title: str, error: Exception) -> None:
+    reason = " ".join(str(error).split())[:200]
+    _log.warning("%s: no CUDA graph can be recorded, so it runs slower (%s)", title, reason)

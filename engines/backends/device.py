@@ -10,7 +10,9 @@ import ctypes
 import ctypes.util
 import importlib.metadata
 import importlib.util
+import re
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
@@ -126,6 +128,65 @@ def torch_cuda_version() -> str | None:
     import torch
 
     return torch.version.cuda
+
+
+def torch_obstacle() -> str | None:
+    """Why torch cannot run on the GPU here, in a few words; None where it can.
+
+    Besides what can be compared, one small kernel is run: what else is wrong shows there, and not
+    only in the middle of a network.
+    """
+    gpu, cuda = find_gpu(), torch_cuda_version()
+    if gpu is None:
+        return "no NVIDIA GPU"
+    if cuda is None:
+        return "torch is a build without CUDA"
+    # Within a major version an older driver runs what a newer CUDA has built.
+    if int(cuda.partition(".")[0]) > gpu.driver_cuda[0]:
+        newest = ".".join(map(str, gpu.driver_cuda))
+        return f"torch is built with CUDA {cuda}, and the driver runs CUDA {newest} at most"
+    import torch
+
+    if not torch.cuda.is_available():
+        return "torch finds no GPU that it can use"
+    built = torch.cuda.get_arch_list()
+    if built and not has_kernels_for(gpu.capability, built):
+        major, minor = gpu.capability
+        return (
+            f"torch has no kernels for {gpu.name} (compute capability {major}.{minor}), only for "
+            f"{', '.join(built)}"
+        )
+    try:
+        works = float((torch.ones(8, device="cuda:0") * 2).sum()) == 16
+    except RuntimeError as error:  # what CUDA says takes many lines
+        return f"torch cannot compute on {gpu.name}: {' '.join(str(error).split())[:200]}"
+    return None if works else f"torch computes nonsense on {gpu.name}"
+
+
+def has_kernels_for(capability: tuple[int, int], built: Iterable[str]) -> bool:
+    """Whether a GPU runs what a library was built for.
+
+    Args:
+        capability: compute capability of the GPU.
+        built: as torch lists it: ``sm_86`` is code for 8.6 and what comes after within 8, with an
+            ``a`` behind it for exactly that; ``compute_86`` is compiled for 8.6 and all after it
+            when it first runs. An ``f`` behind either keeps it within the major version.
+    """
+    for name in built:
+        parts = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name)
+        if parts is None:
+            continue
+        code, only = parts[1], parts[4]
+        target = (int(parts[2]), int(parts[3]))
+        if only == "a":
+            fits = capability == target
+        elif code == "sm" or only == "f":
+            fits = capability[0] == target[0] and capability >= target
+        else:
+            fits = capability >= target
+        if fits:
+            return True
+    return False
 
 
 def _runs_rtx(gpu: Gpu) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from engines.backends.base import Array, TensorSpec
-from engines.backends.device import find_gpu
+from engines.backends.device import find_gpu, torch_obstacle
 from engines.backends.validation import (
     check_inputs,
     check_tensors,
@@ -68,9 +68,9 @@ def _plugin_devices() -> tuple[Any, ...]:
     """The GPUs of the plug-in provider "TensorRT for RTX"; it is registered on the first call."""
     if find_gpu() is None or importlib.util.find_spec(_PLUGIN_PACKAGE) is None:
         return ()
-    plugin = importlib.import_module(_PLUGIN_PACKAGE)
-    name = plugin.get_ep_name()
     try:
+        plugin = importlib.import_module(_PLUGIN_PACKAGE)
+        name = plugin.get_ep_name()
         onnxruntime.register_execution_provider_library(name, plugin.get_library_path())
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         _log.warning("the provider TensorRT for RTX does not load: %s", error)
@@ -100,7 +100,9 @@ class OnnxRuntimeBackend:
         self._inputs = tuple(_spec(path, node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(path, node) for node in self._session.get_outputs())
         self._output_names = [spec.name for spec in self._outputs]
-        self._device = "cuda:0" if provider == "cuda" else "cpu"
+        # Tensors on the GPU are torch's: without its CUDA build the arrays go up in every run.
+        on_gpu = provider == "cuda" and torch_obstacle() is None
+        self._device = "cuda:0" if on_gpu else "cpu"
         self._metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         precision = self._metadata.get("dsvt.precision", "fp32")
         on_cpu = f"CPU, {thread_words(threads)}"
@@ -129,7 +131,10 @@ class OnnxRuntimeBackend:
 
     @property
     def device(self) -> str:
-        """Where ``run_tensors`` takes and gives tensors: the GPU with the CUDA provider."""
+        """Where ``run_tensors`` takes and gives tensors.
+
+        The GPU with the CUDA provider where torch can use it, too; all others take host memory.
+        """
         return self._device
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -178,8 +183,9 @@ class OnnxRuntimeBackend:
             for name, size in zip(node.shape, inputs[node.name].shape, strict=True)
             if isinstance(name, str)
         }
-        for spec in self._inputs:
-            value = inputs[spec.name].contiguous()
+        # The binding knows addresses alone: what lies there must live until the run has ended.
+        kept = [inputs[spec.name].contiguous() for spec in self._inputs]
+        for spec, value in zip(self._inputs, kept, strict=True):
             binding.bind_input(
                 spec.name, "cuda", 0, spec.dtype.type, tuple(value.shape), value.data_ptr()
             )

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from engines.backends import tensorrt_cache
 from engines.backends.base import Array, TensorSpec
-from engines.backends.cuda_graphs import recording_lock
+from engines.backends.cuda_graphs import record
 from engines.backends.device import find_gpu, find_tensorrt
 from engines.backends.rtx_kernels import RtxKernels
 from engines.backends.tensorrt_cache import StoredEngine
@@ -32,13 +34,11 @@ from engines.networks.engine_network import MAX_VIEWS, USUAL_VIEWS
 
 if TYPE_CHECKING:
     import tensorrt as trt  # for the annotations that tests check against the documented API
-    import torch
-    from torch import Tensor
 
 
 @dataclass(slots=True)
 class _Lane:
-    """Everything for one number of views: a context, its buffers, its recorded graph."""
+    """Everything for one number of views: a context, its buffers, its graph where there is one."""
 
     context: trt.IExecutionContext
     inputs: dict[str, Tensor]
@@ -77,8 +77,6 @@ class TensorRtBackend:
         return backend
 
     def _open(self, network: Path, stored: StoredEngine) -> None:
-        import torch
-
         tensorrt = load_tensorrt()
         self._logger = make_logger(tensorrt)  # TensorRT keeps a bare pointer to it
         self._runtime: trt.Runtime = tensorrt.Runtime(self._logger)
@@ -96,6 +94,7 @@ class TensorRtBackend:
         # Never the default stream: it waits for everything.
         self._stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._lanes: dict[int, _Lane] = {}
+        self._recordable = True
         self._metadata = dict(stored.metadata)
         inputs: list[TensorSpec] = []
         outputs: list[TensorSpec] = []
@@ -144,8 +143,6 @@ class TensorRtBackend:
         Raises:
             ValueError: an input is missing, unknown, or of the wrong type or shape.
         """
-        import torch
-
         check_inputs(self._inputs, inputs)
         tensors = {
             name: torch.from_numpy(np.require(value, requirements=("C", "W"))).to(self.device)
@@ -153,14 +150,13 @@ class TensorRtBackend:
         }
         return {name: value.cpu().numpy() for name, value in self.run_tensors(tensors).items()}
 
+    @torch.inference_mode()
     def run_tensors(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Runs the network on tensors on the GPU; see ``DescribedBackend``.
 
         Raises:
             ValueError: an input is missing, unknown, or of the wrong type, shape or device.
         """
-        import torch
-
         check_tensors(self._inputs, inputs, self.device)
         views = self._views({name: tuple(value.shape) for name, value in inputs.items()})
         lane = self._lanes.get(views)
@@ -181,15 +177,11 @@ class TensorRtBackend:
 
     def warm_up(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Makes the buffers, records the graph and runs once on zeros of the given shapes."""
-        import torch
-
         self.run(zeros_for(self._inputs, shapes))
         torch.cuda.synchronize()
 
     def close(self) -> None:
         """Frees the engine and its memory."""
-        import torch
-
         torch.cuda.synchronize()
         self._lanes.clear()
         self._kernels = None
@@ -210,8 +202,6 @@ class TensorRtBackend:
         return counts.pop()
 
     def _make_lane(self, views: int) -> _Lane:
-        import torch
-
         context: trt.IExecutionContext = (
             self._engine.create_execution_context()
             if self._kernels is None
@@ -224,14 +214,17 @@ class TensorRtBackend:
             lane = _Lane(context, {}, {})
             for spec in self._inputs:
                 shape = tuple(views if size is None else size for size in spec.shape)
-                context.set_input_shape(spec.name, shape)
+                if not context.set_input_shape(spec.name, shape):
+                    raise RuntimeError(f"TensorRT refuses shape {shape} of input '{spec.name}'")
                 lane.inputs[spec.name] = self._buffer(context, spec, shape)
             for spec in self._outputs:
-                shape = tuple(int(size) for size in context.get_tensor_shape(spec.name))
+                shape = output_shape(context, spec.name)
                 lane.outputs[spec.name] = self._buffer(context, spec, shape)
             self._enqueue(lane)  # a graph may only be recorded after one ordinary run
         self._stream.synchronize()
-        lane.graph = self._record(lane)
+        if self._recordable:
+            lane.graph = record(lambda: self._enqueue(lane), self._stream, self._provider)
+            self._recordable = lane.graph is not None  # it is told once, and not tried again
         if self._kernels is not None:
             self._kernels.keep()
         return lane
@@ -239,10 +232,9 @@ class TensorRtBackend:
     def _buffer(
         self, context: trt.IExecutionContext, spec: TensorSpec, shape: tuple[int, ...]
     ) -> Tensor:
-        import torch
-
         buffer = torch.zeros(shape, dtype=getattr(torch, str(spec.dtype)), device=self.device)
-        context.set_tensor_address(spec.name, buffer.data_ptr())
+        if not context.set_tensor_address(spec.name, buffer.data_ptr()):
+            raise RuntimeError(f"TensorRT refuses the memory of '{spec.name}'")
         return buffer
 
     def _enqueue(self, lane: _Lane) -> None:
@@ -250,18 +242,17 @@ class TensorRtBackend:
         if not context.execute_async_v3(self._stream.cuda_stream):
             raise RuntimeError("TensorRT could not run the network: see its messages above")
 
-    def _record(self, lane: _Lane) -> Any:
-        """Records one run as a CUDA graph: one launch instead of hundreds of small ones."""
-        import torch
 
-        graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile, which only concerns their own streams.
-        with (
-            recording_lock,
-            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
-        ):
-            self._enqueue(lane)
-        return graph
+def output_shape(context: trt.IExecutionContext, name: str) -> tuple[int, ...]:
+    """The shape of an output, once those of all inputs are set.
+
+    Raises:
+        RuntimeError: TensorRT does not know it before it runs the network.
+    """
+    shape = tuple(int(size) for size in context.get_tensor_shape(name))
+    if any(size < 0 for size in shape):
+        raise RuntimeError(f"the shape of output '{name}' is not fixed by the inputs: {shape}")
+    return shape
 
 
 def _stored(network: Path) -> StoredEngine | None:

@@ -6,7 +6,8 @@ RTX know nothing else, and TensorRT 10 takes the same flag.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 Progress = Callable[[str, float], None]
 """Told what the builder does, and how far that is, 0…1."""
 
+_log = logging.getLogger(__name__)
+
 _WORKSPACE_BYTES: Final = 4 << 30
 _OPTIMIZATION_LEVEL: Final = 4
 
@@ -40,6 +43,19 @@ class BuiltEngine:
     path: Path
     built: bool
     megabytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What TensorRT built.
+
+    Attributes:
+        content: the engine, serialised.
+        timing: all that has been measured up to now; None where nothing is.
+    """
+
+    content: bytes
+    timing: bytes | None
 
 
 def build_engine(
@@ -63,14 +79,23 @@ def build_engine(
         if stored is not None:
             path = tensorrt_cache.engine_path(network, key)
             return BuiltEngine(path, False, len(stored.plan) / 2**20)
-    timing_file = None
-    if tensorrt.__name__ == "tensorrt":  # TensorRT for RTX times nothing
-        timing_file = tensorrt_cache.engine_folder() / "timing.cache"
+    # TensorRT for RTX times nothing.
+    timing = tensorrt_cache.find_timing() if tensorrt.__name__ == "tensorrt" else None
     gpu = find_gpu()
     capability = None if gpu is None else gpu.capability
-    plan = build_plan(tensorrt, content, network, progress, timing_file, capability)
-    path = tensorrt_cache.store(network, key, plan, metadata)
-    return BuiltEngine(path, True, len(plan) / 2**20)
+    built = build_plan(tensorrt, content, network, progress, timing, capability)
+    path = tensorrt_cache.store(network, key, built.content, metadata)
+    if built.timing is not None:
+        keep_timing(built.timing)
+    return BuiltEngine(path, True, len(built.content) / 2**20)
+
+
+def keep_timing(content: bytes) -> None:
+    """Keeps what a build has measured; not being able to loses nothing but time."""
+    try:
+        tensorrt_cache.store_timing(content)
+    except UserError as error:
+        _log.warning("%s; the next build times its kernels again", error)
 
 
 def build_plan(
@@ -78,9 +103,9 @@ def build_plan(
     content: bytes,
     path: Path,
     progress: Progress | None = None,
-    timing_file: Path | None = None,
+    timing: bytes | None = None,
     capability: tuple[int, int] | None = None,
-) -> bytes:
+) -> Plan:
     """Builds and serialises an engine; ``build_engine`` is what keeps and finds them.
 
     Args:
@@ -88,8 +113,12 @@ def build_plan(
         content: of the ONNX file.
         path: of the ONNX file, for messages.
         progress: told how far it is.
-        timing_file: where the full TensorRT keeps what it has timed; None keeps nothing.
+        timing: what the full TensorRT has measured in earlier builds; None measures anew, and
+            keeps nothing.
         capability: of the GPU that shall run it; None is any that TensorRT for RTX takes unasked.
+
+    Returns:
+        The engine, and what was measured for it.
 
     Raises:
         UserError: TensorRT cannot read or build the network.
@@ -115,16 +144,14 @@ def build_plan(
         config.add_optimization_profile(_profile(builder, network, least, most))
     if progress is not None:
         config.progress_monitor = _monitor(tensorrt, progress)
-    timing: trt.ITimingCache | None = None
-    if timing_file is not None:
-        timing = _timing_cache(config, timing_file)
-        config.set_timing_cache(timing, False)
+    cache: trt.ITimingCache | None = None
+    if timing is not None:
+        cache = _timing_cache(config, timing)
+        config.set_timing_cache(cache, False)
     plan: trt.IHostMemory | None = builder.build_serialized_network(network, config)
     if plan is None:
         raise UserError(f"TensorRT could not build {path}: see its messages above")
-    if timing_file is not None and timing is not None:
-        timing_file.write_bytes(bytes(timing.serialize()))
-    return bytes(plan)
+    return Plan(bytes(plan), None if cache is None else bytes(cache.serialize()))
 
 
 def _one_window(content: bytes) -> bytes:
@@ -161,10 +188,9 @@ def _profile(
     return profile
 
 
-def _timing_cache(config: trt.IBuilderConfig, file: Path) -> trt.ITimingCache:
+def _timing_cache(config: trt.IBuilderConfig, measured: bytes) -> trt.ITimingCache:
     """What earlier builds measured, where that is usable; TensorRT checks that it fits."""
-    content = file.read_bytes() if file.is_file() else b""
-    cache: trt.ITimingCache | None = config.create_timing_cache(content)
+    cache: trt.ITimingCache | None = config.create_timing_cache(measured)
     return cache if cache is not None else config.create_timing_cache(b"")
 
 
@@ -192,8 +218,3 @@ def _monitor(tensorrt: Any, progress: Progress) -> Any:
                 progress(phase_name, 1.0)
 
     return Monitor()
-
-
-def metadata_of(network: Path) -> Mapping[str, str]:
-    """What an ONNX file says of itself."""
-    return read_network(network)[1]

@@ -3,7 +3,8 @@
 An engine file is code for the GPU: TensorRT checks it little and can crash on a bad one. So a file
 is used only if its key matches (network, TensorRT, GPU, shapes, precision), its content has the
 hash that was noted when our own build wrote it, and nobody but the user could have written it.
-The same goes for the kernels that TensorRT for RTX compiles for an engine when it first runs.
+The same goes for the kernels that TensorRT for RTX compiles for an engine when it first runs, and
+for what a builder has measured, of which TensorRT checks itself for which GPU and version it is.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from engines.errors import UserError
 from engines.weights_cache import cache_folder
 
 Kind = Literal["engine", "kernels"]
 """What a file holds; it is also how its name ends."""
+
+_TIMING: Final = "timing.cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,35 +105,63 @@ def store(
         UserError: it cannot be written.
     """
     path = engine_path(network, key, kind)
-    note = {
-        "key": asdict(key),
-        "sha256": hashlib.sha256(plan).hexdigest(),
-        "metadata": dict(metadata),
-    }
-    try:
-        _write(path, plan)
-        _write(_note_path(path), json.dumps(note, indent=1).encode())
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    _keep(path, plan, {"key": asdict(key), "metadata": dict(metadata)})
     return path
 
 
 def find(network: Path, key: EngineKey, kind: Kind = "engine") -> StoredEngine | None:
     """What we ourselves stored under this key; None where there is nothing to be trusted."""
-    path = engine_path(network, key, kind)
+    kept = _kept(engine_path(network, key, kind))
+    if kept is None:
+        return None
+    plan, note = kept
+    metadata = note.get("metadata")
+    if note.get("key") != asdict(key) or not isinstance(metadata, dict):
+        return None
+    return StoredEngine(key, plan, {str(name): str(value) for name, value in metadata.items()})
+
+
+def store_timing(content: bytes) -> None:
+    """Keeps what the builder has measured, for later builds of any network.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    _keep(engine_folder() / _TIMING, content, {})
+
+
+def find_timing() -> bytes:
+    """What earlier builds of ours have measured; empty where there is nothing to be trusted."""
+    kept = _kept(engine_folder() / _TIMING)
+    return b"" if kept is None else kept[0]
+
+
+def _keep(path: Path, content: bytes, note: Mapping[str, object]) -> None:
+    """Writes a file, and beside it a note that holds its hash.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    noted = {**note, "sha256": hashlib.sha256(content).hexdigest()}
+    try:
+        _write(path, content)
+        _write(_note_path(path), json.dumps(noted, indent=1).encode())
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _kept(path: Path) -> tuple[bytes, dict[str, object]] | None:
+    """A file that ``_keep`` wrote, and its note; None unless both are ours and it is unchanged."""
     if not (_only_ours(path) and _only_ours(_note_path(path))):
         return None
     try:
         note = json.loads(_note_path(path).read_bytes())
-        plan = path.read_bytes()
+        content = path.read_bytes()
     except (OSError, ValueError):
         return None
-    if not isinstance(note, dict) or note.get("key") != asdict(key):
+    if not isinstance(note, dict) or note.get("sha256") != hashlib.sha256(content).hexdigest():
         return None
-    metadata = note.get("metadata")
-    if note.get("sha256") != hashlib.sha256(plan).hexdigest() or not isinstance(metadata, dict):
-        return None
-    return StoredEngine(key, plan, {str(name): str(value) for name, value in metadata.items()})
+    return content, note
 
 
 def _note_path(path: Path) -> Path:

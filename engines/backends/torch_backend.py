@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from engines.backends.base import Array, TensorSpec
 from engines.backends.cuda_graphs import CudaGraphs
+from engines.backends.single_precision import without_tf32
 from engines.backends.validation import (
     check_inputs,
     check_tensors,
@@ -33,7 +34,7 @@ class TorchBackend:
             a GPU its batch normalisations are folded into the convolutions before them.
         threads: CPU threads of torch in this process; None takes the cores of this process.
         device: ``cpu`` or ``cuda:0``.
-        half: half precision inside (on a GPU only).
+        half: half precision inside (on a GPU only); else single precision, without TF32.
         channels_last: lay pictures out with the channels last, which convolutions prefer; off, it
             is the plain network, to compare with.
         graphs: on a GPU, record what the network does for each shape of inputs and replay it; off,
@@ -162,6 +163,7 @@ class TorchBackend:
         with (
             torch.autocast("cuda", torch.float16, enabled=self._half, cache_enabled=False),
             _fastest_convolutions(self._graphs is not None),
+            without_tf32(),
         ):
             results = self._network(*inputs)
         return tuple(value.float().contiguous() for value in results)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from engines.errors import UserError
+from engines.networks.checkpoint import check_values
 from engines.networks.cpn import JOINTS, Cpn, CpnSize
 from engines.networks.darknet import Darknet
 from engines.networks.darknet_cfg import parse_cfg
@@ -189,10 +190,7 @@ def fill(network: EngineNetwork, tensors: Mapping[str, torch.Tensor], path: Path
                 f"{path}: '{name}' has shape {tuple(tensors[name].shape)}, "
                 f"expected {tuple(own[name].shape)}"
             )
-        if tensors[name].dtype not in (torch.float32, torch.float16, torch.bfloat16):
-            raise UserError(f"{path}: '{name}' holds {tensors[name].dtype}, not plain numbers")
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise UserError(f"{path}: '{name}' has values that are not finite")
+        check_values(path, name, tensors[name])
     network.inner.load_state_dict({name: tensors[name] for name in wanted}, strict=False)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.errors import UserError
-from engines.networks.checkpoint import read_checkpoint
+from engines.networks.checkpoint import check_values, read_checkpoint
 from engines.networks.drop_path import DropPath
 
 Axis = Literal["joints", "views", "frames"]
@@ -288,7 +288,8 @@ def load_official(path: Path, config: DsvtformerConfig | None = None) -> Dsvtfor
         The network in evaluation mode, on the CPU.
 
     Raises:
-        UserError: The file is missing or damaged, or its parameters are not those of ``config``.
+        UserError: The file is missing or damaged, or its parameters are not those of ``config``,
+            of another type or not finite.
     """
     found = read_checkpoint(path, ("model_pos", "state_dict", "model"))
     network = Dsvtformer(config)
@@ -306,6 +307,8 @@ def _check(path: Path, found: dict[str, Tensor], wanted: dict[str, Tensor]) -> N
         if found[name].shape != value.shape:
             have, want = tuple(found[name].shape), tuple(value.shape)
             raise UserError(f"DSVTformer: {path} has {name} of {have}, want {want}; {advice}")
+        if value.is_floating_point():  # and not a count of batches
+            check_values(path, name, found[name])
     for name in found:
         if name not in wanted:
             raise UserError(f"DSVTformer: {path} has {name}, which this size lacks; {advice}")

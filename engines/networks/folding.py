@@ -1,6 +1,7 @@
-"""Batch normalisation behind a convolution, made part of it: one pass over the maps instead of two.
+"""Batch normalisation behind a convolution, made part of it.
 
-What the ONNX exporter does for the other engines, for torch on a GPU.
+What the ONNX exporter does for the other engines, for torch on a GPU. There it is no pass less over
+the maps: torch adds the bias behind a cuDNN convolution in a kernel of its own.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engines.backends.base import DescribedBackend
-from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
+from engines.backends.device import find_gpu, tensorrt_obstacle, torch_obstacle
 from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
 from engines.backends.torch_backend import TorchBackend
 from engines.backends.validation import default_threads
@@ -91,7 +91,7 @@ def measure(
         [generator.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(4)]
         for _ in range(4)
     ]
-    for images in pictures[:3]:
+    for images in pictures:  # each once: what a picture set sets off first is not timed
         chain.process(images)
     times: list[float] = []
     for index in range(sets):
@@ -123,7 +123,7 @@ def best_engine() -> Engine:
     if find_gpu() is not None:
         if "cuda" in available_providers():
             return "cuda"
-        if torch_cuda_version() is not None:
+        if torch_obstacle() is None:
             return "torch"
     return "cpu"
 
@@ -132,8 +132,9 @@ def _open(name: str, precision: str, engine: Engine) -> DescribedBackend:
     """The network on an engine; TensorRT engines are built where they are not there yet."""
     network = make_sample(name)
     if engine == "torch":  # it runs the network as it is: large ones take long to export
-        if find_gpu() is None or torch_cuda_version() is None:
-            raise UserError("engine torch is measured on a GPU, and there is none for it here")
+        obstacle = torch_obstacle()
+        if obstacle is not None:
+            raise UserError(f"engine torch is measured on a GPU, and cannot run there: {obstacle}")
         return TorchBackend(network, None, "cuda:0", half=precision == "fp16")
     if engine == "cpu":
         return OnnxRuntimeBackend(exports(name, network)[0], default_threads())

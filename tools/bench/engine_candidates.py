@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ import psutil
 import torch
 
 from engines.backends.base import Array, DescribedBackend
-from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
-from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, Provider, available_providers
+from engines.backends.device import find_gpu, tensorrt_obstacle, torch_obstacle
+from engines.backends.onnxruntime_backend import OnnxRuntimeBackend, available_providers
 from engines.backends.torch_backend import TorchBackend
+from engines.errors import UserError
 from engines.export import export_half, save_onnx, to_onnx
 from engines.model_files import SHIPPED_FOLDER, check_shipped
 from engines.networks.engine_network import EngineNetwork
@@ -38,37 +40,68 @@ def open_all(
     inputs: dict[str, Array],
     threads: int,
     note: Callable[[str], None],
-) -> list[Candidate]:
-    """Plain torch eager first, then everything else that is present."""
+) -> tuple[list[Candidate], list[str]]:
+    """Opens every back end that is present.
+
+    Args:
+        name: of the network.
+        network: with its weights.
+        inputs: of a run.
+        threads: CPU threads.
+        note: told what is being done.
+
+    Returns:
+        Plain torch eager first, then everything else; and what should be there and does not open,
+        each with the reason, in one line.
+    """
     single, half = exports(name, network)
     found = [_opened(lambda: TorchBackend(network, threads, channels_last=False), inputs)]
-    copy = make_sample(name)
-    found.append(_opened(lambda: TorchBackend(copy, threads), inputs))
-    found.append(_opened(lambda: OnnxRuntimeBackend(single, threads), inputs))
+    missing: list[str] = []
+    for title, make in _makers(name, single, half, threads, note):
+        try:
+            found.append(_opened(make, inputs))
+        except UserError as error:  # of one engine; the others are measured all the same
+            missing.append(f"{title} with {name} ({error})")
+    return found, missing
+
+
+Maker = Callable[[], DescribedBackend]
+
+
+def _makers(
+    name: str, single: Path, half: Path, threads: int, note: Callable[[str], None]
+) -> Iterator[tuple[str, Maker]]:
+    """What is listed as present besides plain torch eager, by title; opening it may fail."""
+    copy = make_sample(name)  # not part of what opening takes, as with the first
+    yield "torch", partial(TorchBackend, copy, threads)
+    yield "ONNX Runtime", partial(OnnxRuntimeBackend, single, threads)
     if find_gpu() is None:
         # A CPU only converts half precision back; it is run for the sake of the difference.
-        found.append(_opened(lambda: OnnxRuntimeBackend(half, threads), inputs))
-        return found
-    if torch_cuda_version() is not None:
+        yield "ONNX Runtime, fp16,", partial(OnnxRuntimeBackend, half, threads)
+        return
+    if torch_obstacle() is None:
         for fp16 in (False, True):
-            on_gpu = make_sample(name)
-            found.append(
-                _opened(lambda c=on_gpu, h=fp16: TorchBackend(c, threads, "cuda:0", h), inputs)  # type: ignore[misc]
-            )
-    providers: tuple[Provider, ...] = tuple(p for p in available_providers() if p != "cpu")
-    for provider in providers:
-        for path in (single, half):
-            found.append(
-                _opened(lambda p=path, v=provider: OnnxRuntimeBackend(p, threads, v), inputs)  # type: ignore[misc]
-            )
+            yield "torch on a GPU", partial(_torch_on_gpu, name, threads, fp16)
+    for provider in available_providers():
+        if provider != "cpu":
+            for path in (single, half):
+                title = f"ONNX Runtime's {provider} provider"
+                yield title, partial(OnnxRuntimeBackend, path, threads, provider)
     if tensorrt_obstacle() is None:
-        from engines.backends.tensorrt_backend import TensorRtBackend
-        from engines.backends.tensorrt_build import build_engine
-
         for path in (single, half):
-            build_engine(path, lambda phase, share: note(f"{name}: {phase} {share:.0%}"))
-            found.append(_opened(lambda p=path: TensorRtBackend(p), inputs))  # type: ignore[misc]
-    return found
+            yield "tensorrt", partial(_built, name, path, note)
+
+
+def _torch_on_gpu(name: str, threads: int, half: bool) -> DescribedBackend:
+    return TorchBackend(make_sample(name), threads, "cuda:0", half)
+
+
+def _built(name: str, path: Path, note: Callable[[str], None]) -> DescribedBackend:
+    from engines.backends.tensorrt_backend import TensorRtBackend
+    from engines.backends.tensorrt_build import build_engine
+
+    build_engine(path, lambda phase, share: note(f"{name}: {phase} {share:.0%}"))
+    return TensorRtBackend(path)
 
 
 def _opened(make: Callable[[], DescribedBackend], inputs: dict[str, Array]) -> Candidate:

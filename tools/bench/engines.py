@@ -19,7 +19,7 @@ from rich.console import Console
 from torch.utils.flop_counter import FlopCounterMode
 
 from engines.backends.base import Array
-from engines.backends.device import find_gpu, tensorrt_obstacle, torch_cuda_version
+from engines.backends.device import find_gpu, tensorrt_obstacle, torch_obstacle
 from engines.backends.onnxruntime_backend import available_providers
 from engines.backends.validation import default_threads
 from engines.errors import UserError
@@ -62,12 +62,14 @@ def measure(
         UserError: a network is unknown.
     """
     figures: list[EngineFigures] = []
+    missing = _missing()
     chain: dict[str, Callable[[], object]] = {}
     for name in names:
         network = make_sample(name)
         inputs = sample_inputs(network, views)
         note(f"{name}: exporting")
-        candidates = open_all(name, network, inputs, threads, note)
+        candidates, failed = open_all(name, network, inputs, threads, note)
+        missing += failed
         note(f"{name}: measuring {len(candidates)} engines")
         figures += _compare(name, network, candidates, inputs, views, repeats)
         for candidate in candidates:
@@ -92,7 +94,7 @@ def measure(
         chain=list(CHAIN),
         chain_ms=whole[0],
         chain_cpu_ms=whole[1],
-        missing=_missing(),
+        missing=missing,
     )
 
 
@@ -184,8 +186,9 @@ def _missing() -> list[str]:
     for provider in ("cuda", "tensorrt", "tensorrt_rtx"):
         if provider not in present:
             missing.append(f"ONNX Runtime's {provider} provider")
-    if torch_cuda_version() is None:
-        missing.append("torch on a GPU (a build without CUDA)")
+    without_torch = torch_obstacle()
+    if without_torch is not None:
+        missing.append(f"torch on a GPU ({without_torch})")
     return missing
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engines.backends.cuda_graphs import CudaGraphs
+from engines.backends.single_precision import without_tf32
 from engines.front_ends.yolo_cpn.operations import (
     BLURS,
     FARTHEST,
@@ -52,7 +53,8 @@ class TensorHeat:
         """
 
         def run(heatmaps: Tensor) -> tuple[Tensor, ...]:
-            searched = self._blurred(heatmaps, BLURS[reading.decoding])
+            with without_tf32():  # a place within a cell lies in the last bits of the heat
+                searched = self._blurred(heatmaps, BLURS[reading.decoding])
             joints = self._decoded(heatmaps, searched, reading.decoding, reading.peak)
             found = [joints[:, :, None]]
             if reading.rivals:

@@ -46,6 +46,7 @@ class TensorOperations:
         # Constants lie on the device from the start: a copy in every set would wait for it.
         self._mean = torch.tensor(CPN_MEAN, device=self._device).reshape(3, 1, 1)
         self._bars = torch.tensor(LETTERBOX_FILL, device=self._device).reshape(3, 1, 1)
+        self._orders: dict[tuple[int, ...], Tensor] = {}
         # On a GPU the small steps are recorded: launching one by one takes longer than they do.
         self._cutters: dict[tuple[int, ...], CudaGraphs] = {}
         self._heat = TensorHeat(device)
@@ -77,7 +78,7 @@ class TensorOperations:
         if reading.partners is not None:
             # First, and copied: the next run may write to the same memory.
             answer = backend.run_tensors({"images": batch.flip(3)})
-            mirrored = answer["heatmaps"].flip(3)[:, list(reading.partners)]
+            mirrored = answer["heatmaps"].flip(3).index_select(1, self._index(reading.partners))
             kept = answer["features"].clone() if reading.both else None
         outputs = backend.run_tensors({"images": batch})
         heatmaps = outputs["heatmaps"]
@@ -138,7 +139,14 @@ class TensorOperations:
         if len(parts) == 1:
             return parts[0]
         order = [place for places in alike.values() for place in places]
-        return torch.cat(parts)[np.argsort(order).tolist()]
+        return torch.cat(parts).index_select(0, self._index(np.argsort(order).tolist()))
+
+    def _index(self, order: Sequence[int]) -> Tensor:
+        """An order of rows on the device, where it stays: a list would go up, and be waited for."""
+        key = tuple(order)
+        if key not in self._orders:
+            self._orders[key] = torch.tensor(key, device=self._device)
+        return self._orders[key]
 
     def _cut(
         self,
