@@ -28,7 +28,7 @@ from engines.errors import UserError
 _ROOT = Path(__file__).resolve().parents[1]
 _DEMO_CONFIG = _ROOT / "configs" / "demo.yaml"
 _PLAIN_WIDTH = 150  # a file or a pipe has no width of its own
-_ADDRESS = r"tcp://(\*|[\w.:\[\]-]+):\d{1,5}|ipc://.+"
+_ADDRESS = r"tcp://(\*|[\w.:\[\]-]+):(?P<port>\d{1,5})|ipc://.+"
 _LIVE_CONFIG = _ROOT / "configs" / "live.yaml"
 
 cli = typer.Typer(
@@ -89,7 +89,7 @@ def demo(
 ) -> None:
     """Run the built-in four-camera clip through the whole live chain, then end."""
     spec = _camera_spec("demo", config or _DEMO_CONFIG, headless, record, rig, save_rig)
-    spec = _published(spec, publish)
+    spec = published(spec, publish)
     spec = _with_video(spec, video, Path("out/demo.mp4"))
     _run(spec, seconds, report)
 
@@ -108,7 +108,7 @@ def live(
 ) -> None:
     """Follow a person with the cameras of a configuration file (default: configs/live.yaml)."""
     spec = _camera_spec("live", config or _LIVE_CONFIG, headless, record, rig, save_rig)
-    spec = _published(spec, publish)
+    spec = published(spec, publish)
     spec = _with_video(spec, video, None)
     if spec.headless and spec.video is None and not headless:
         Console(stderr=True).print("no display: running without a window (--video FILE keeps it)")
@@ -152,7 +152,7 @@ def replay(
         replay=file.absolute(),
         replay_speed=speed,
     )
-    spec = _published(spec, publish)
+    spec = published(spec, publish)
     _run(_with_video(spec, video, Path("out/replay.mp4")), seconds, report)
 
 
@@ -193,9 +193,10 @@ def _camera_spec(
     return spec
 
 
-def _published(spec: RunSpec, address: str | None) -> RunSpec:
+def published(spec: RunSpec, address: str | None) -> RunSpec:
     """The run with an address for other programs."""
-    if address is not None and not re.fullmatch(_ADDRESS, address):
+    match = re.fullmatch(_ADDRESS, address or "ipc://")
+    if address is not None and (match is None or not 0 < int(match["port"] or 1) < 65_536):
         raise UserError(
             f"--publish {address}: is no address such as tcp://127.0.0.1:5555 (this machine "
             "alone), tcp://*:5555 (whoever can reach it) or ipc:///tmp/poses"

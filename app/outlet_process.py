@@ -6,6 +6,8 @@ program, gets it here: ZeroMQ PUB, one JSON object a message, joints by name (do
 
 from __future__ import annotations
 
+import socket as sockets
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -99,6 +101,26 @@ def live_pose(pose: Pose, placer: Placer, wall_ns: int) -> LivePose:
     )
 
 
+def check_free(path: Path) -> None:
+    """Refuses the path of a socket that is something else, or that somebody answers on.
+
+    ZeroMQ would take it over without a word.
+
+    Raises:
+        UserError: it may not be taken.
+    """
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise UserError(f"--publish ipc://{path}: is a file, and no socket; name another path")
+    with sockets.socket(sockets.AF_UNIX) as one:
+        try:
+            one.connect(str(path))
+        except OSError:
+            return  # left behind by a run that was killed
+    raise UserError(f"--publish ipc://{path}: another program publishes there; name another path")
+
+
 def main(context: ProcessContext) -> None:
     """Publishes until the run ends.
 
@@ -108,6 +130,8 @@ def main(context: ProcessContext) -> None:
     address = context.spec.publish
     if address is None:
         raise UserError("no address to publish on was named")
+    if address.startswith("ipc://"):
+        check_free(Path(address.removeprefix("ipc://")))
     socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PUB)
     socket.setsockopt(zmq.SNDHWM, _QUEUE)
     socket.setsockopt(zmq.LINGER, _LINGER_MS)

@@ -8,15 +8,17 @@ import time
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.config import AppConfig
+from app.failed_processes import FailedProcesses
 from app.frame_receiver import FrameReceiver, FrameSet
 from app.messages import Evidence, Joints2D, Pose, Previews
 from app.network_loading import load_networks
 from app.pose_messages import evidence_message, joints2d_message, pose_message, previews_message
 from app.pose_pipeline import PosePipeline
+from app.pose_result import PipelineResult
 from app.process import ProcessContext, run_process
 from app.process_table import looks_for_cameras
 from app.rig_updates import RigUpdates
-from app.run_messages import Command, Health, PipelineStatus
+from app.run_messages import Command, PipelineStatus
 from app.run_statistics import RunStatistics
 from app.topics import Topic
 from engines.front_ends.base import FrontEnd
@@ -76,7 +78,7 @@ def main(context: ProcessContext) -> None:
     commands = Subscriber[Command](context.run_dir, Topic.COMMANDS, ("viewer",))
     finding = looks_for_cameras(context.spec)
     rigs = RigUpdates(context.run_dir, lockstep=finding and config.lossless)
-    healths = Subscriber[Health](context.run_dir, Topic.HEALTH)
+    failed = FailedProcesses(context.run_dir)
     receiver = FrameReceiver(context.run_dir, names, config.synchronizer, lossless=config.lossless)
     context.ready(
         f"front end {front_end.description}; lifter {lifter.description}"
@@ -102,16 +104,19 @@ def main(context: ProcessContext) -> None:
         for received in commands.drain():
             _obey(pipeline, received.message)
         _take_rig(pipeline, rigs)
-        _give_up_failed(receiver, names, healths)
+        for name in names:  # those are not waited for at the end of a run
+            if failed.has(f"camera.{name}"):
+                receiver.give_up(name)
         if frames is not None:
             taken_ns = now_ns()
             show = taken_ns >= next_preview
             if show:
                 next_preview = taken_ns + _PREVIEW_NS
-            evidence = _process(frames, pipeline, outputs, statistics, names, config, show=show)
+            result = _process(frames, pipeline, outputs, statistics, names, config, show=show)
             if finding:
+                evidence = evidence_message(frames, result)
                 outputs.evidence.send(evidence)
-                rigs.wait_for(evidence, outputs.evidence, context)
+                rigs.wait_for(evidence, outputs.evidence, context, lambda: failed.has("rig"))
         elif receiver.exhausted:
             break
         if now_ns() >= next_status:
@@ -122,7 +127,7 @@ def main(context: ProcessContext) -> None:
     outputs.close()
     commands.close()
     rigs.close()
-    healths.close()
+    failed.close()
     receiver.close()
     front_end.close()
 
@@ -136,7 +141,7 @@ def _process(
     config: AppConfig,
     *,
     show: bool,
-) -> Evidence:
+) -> PipelineResult:
     newest_ns = max(f.arrived_ns for f in frames.frames if f is not None)
     statistics.add_stage("wait", (now_ns() - newest_ns) * 1e-6)
     result = pipeline.process(frames)
@@ -153,16 +158,7 @@ def _process(
         message, payload = previews_message(frames, joints2d, config.viewer.preview_width)
         outputs.previews.send(message, payload)
         statistics.add_stage("previews", (time.perf_counter() - began) * 1000)
-    return evidence_message(frames, result)
-
-
-def _give_up_failed(receiver: FrameReceiver, names: list[str], healths: Subscriber[Health]) -> None:
-    """Cameras that the supervisor starts no more are not waited for at the end of a run."""
-    for received in healths.drain():
-        failed = {row.process for row in received.message.processes if row.state == "failed"}
-        for name in names:
-            if f"camera.{name}" in failed:
-                receiver.give_up(name)
+    return result
 
 
 def _take_rig(pipeline: PosePipeline, rigs: RigUpdates) -> None:

@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 _MIN_JOINTS = 6
 _RECENT_NS = 300_000_000
+_LEAST_INSIDE = 0.3
+"""Of a person's box in the picture, for other views to say where they are."""
 _RECENT_FRAMES = 9
 
 
@@ -75,6 +77,7 @@ class PosePipeline:
         self._mender = SwapMender(views) if config.front_end.mend_swaps else None
         self._fusion = ViewFusion(views)
         self._level = LevelEstimator()
+        self._turns = 0  # of the axes by people while there was no rig to turn
         self._bones = BoneLengths()
         self._rig_bones = BoneLengths()
         self._rig = RigUse()
@@ -135,16 +138,19 @@ class PosePipeline:
         """The person stands upright now."""
         if self._fused is not None:
             self._level.set_level(self._fused.joints, self._drawn.legs_seen)
+            self._turns += self._rig.version == 0
 
     def set_front(self) -> None:
         """The person faces the front now."""
         if self._fused is not None:
             self._level.set_front(self._fused.joints)
+            self._turns += self._rig.version == 0
 
     def forget_cameras(self) -> None:
         """The cameras were moved: find them, and the level, anew."""
         self._fusion.reset()
         self._level = LevelEstimator()
+        self._turns += self._rig.version == 0
         self._fused = None
 
     def _find(self, frames: FrameSet) -> tuple[View2D | None, ...]:
@@ -158,13 +164,7 @@ class PosePipeline:
         if boxes is None or late or frames.time_ns - self._newest_ns > _RECENT_NS:
             return [None for _ in frames.frames]
         return [
-            None
-            if frame is None or np.isnan(box[0])
-            else to_pixels(
-                np.append(box.reshape(2, 2), np.ones((2, 1)), 1).astype(np.float32),
-                frame.header.width,
-                frame.header.height,
-            )[:, :2].reshape(4)
+            None if frame is None else box_in_picture(box, frame.header.width, frame.header.height)
             for frame, box in zip(frames.frames, boxes, strict=True)
         ]
 
@@ -285,7 +285,7 @@ class PosePipeline:
             confidence=np.asarray(self._drawn.confidence(sigma_mm), np.float32),
             expected_error_mm=float(sigma_mm[1:][known[1:]].mean()) if known[1:].any() else 999.0,
             levelled=levelled,
-            world=self._rig.world,
+            world=self._rig.world + self._turns,
             views=seen,
             stage=pose.stage,
             root=pose.root,
@@ -296,6 +296,26 @@ class PosePipeline:
         result = work()
         self._stages.append(StageTime(stage, (time.perf_counter() - began) * 1000))
         return result
+
+
+def box_in_picture(box: npt.NDArray[np.float64], width: int, height: int) -> Box | None:
+    """The part of a box that lies in a picture.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 in half-width units; NaN for none.
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+
+    Returns:
+        (4,) in pixels; None where there is none, or most of it is outside.
+    """
+    if np.isnan(box).any():
+        return None
+    corners = np.append(box.reshape(2, 2), np.ones((2, 1)), 1).astype(np.float32)
+    whole = to_pixels(corners, width, height)[:, :2]
+    inside = np.clip(whole, 0, np.array((width, height), np.float32))
+    left = np.ptp(inside, axis=0).prod() / max(float(np.ptp(whole, axis=0).prod()), 1e-6)
+    return inside.reshape(4) if left >= _LEAST_INSIDE else None
 
 
 def _output_frame(setting: str | int, frames: int) -> int:

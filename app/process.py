@@ -159,16 +159,6 @@ def _beat(name: str, run_dir: Path, said: _Said, stop: threading.Event) -> None:
             said.changed.clear()
 
 
-def stand_back(niceness: int) -> None:
-    """Leaves the cores to others from now on; nobody may step forward again.
-
-    Args:
-        niceness: at least this much, 0…19.
-    """
-    os.nice(max(0, niceness - os.nice(0)))
-    _stand_back_as_a_session()
-
-
 def _stand_back_as_a_session() -> None:
     """Lets this process's niceness count where the kernel shares the cores among sessions.
 

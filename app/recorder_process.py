@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -73,7 +74,11 @@ class Recorder:
             try:
                 self._begin(path)
             except OSError as error:
-                raise UserError(f"{path}: cannot be recorded to: {error.strerror}") from error
+                said = f"{path}: cannot be recorded to: {error.strerror}"
+                if not again:
+                    raise UserError(said) from error
+                self._detail = said
+                return
             if again:
                 self._detail = "the recorder was started anew in the middle of a recording"
 
@@ -134,9 +139,14 @@ class Recorder:
             return at_start, False
         return (Path(wanted), True) if wanted else (None, False)
 
+    def _want(self, path: str) -> None:
+        # Where run folders have no room this is not remembered; recording is what matters.
+        with contextlib.suppress(OSError):
+            self._wanted.write_text(path, encoding="utf-8")
+
     def _toggle(self) -> None:
         if self._take is not None:
-            self._wanted.write_text("", encoding="utf-8")
+            self._want("")
             self._end()
         else:
             name = time.strftime("take-%Y%m%d-%H%M%S.mcap")
@@ -157,7 +167,7 @@ class Recorder:
             except FileExistsError:
                 free = path.with_stem(f"{path.stem}-{number}")
                 number += 1
-        self._wanted.write_text(str(path), encoding="utf-8")
+        self._want(str(path))
         self._path, self._detail = str(free), ""
         self._messages = self._bytes = 0
         _log.info("recording to %s", free)
@@ -187,6 +197,7 @@ class Recorder:
         if take is None:
             return
         path = take.file.path
+        self._want("")
         self._detail = f"recording stopped: {path}: {error.strerror}"
         try:
             take.file.cut()

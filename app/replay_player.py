@@ -95,7 +95,7 @@ class ReplayPlayer:
             action, now = received.message.action, now_ns()
             if action == "again":
                 self._begin(now)
-                self._held_ns, again = None, True
+                self._held_ns, self._stepping, again = None, False, True
             elif action == "pause" and self._held_ns is not None:
                 self._start_ns += now - self._held_ns
                 self._held_ns = None

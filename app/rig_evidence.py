@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final
 
 import numpy as np
@@ -30,7 +31,8 @@ def observation_of(evidence: Evidence) -> Observation:
 
 
 _LONGEST_WAIT_S: Final = 2.0
-"""After which a camera that has shown nothing yet is not waited for any more."""
+"""After the first sighting, a camera that has shown nothing yet is not waited for any longer."""
+_KEPT_S: Final = 10.0
 
 
 class PictureSizes:
@@ -39,30 +41,37 @@ class PictureSizes:
     def __init__(self, views: int) -> None:
         """Knows of no picture."""
         self._sizes: list[tuple[int, int] | None] = [None] * views
-        self._waiting: list[Evidence] = []
+        self._waiting: deque[Evidence] = deque()
+        self._first_ns: int | None = None
 
-    def learn(self, evidence: Evidence) -> dict[int, tuple[int, int]]:
-        """Takes a set; the views, and (width, height), that show their first picture in it."""
-        new: dict[int, tuple[int, int]] = {}
+    def learn(self, evidence: Evidence) -> tuple[int, ...]:
+        """Takes a set; the views in which somebody is seen for the first time in it."""
+        new: list[int] = []
         for v, view in enumerate(evidence.views):
             if view is not None:
-                size = (view.width, view.height)
                 if self._sizes[v] is None:
-                    new[v] = size
-                self._sizes[v] = size
-        return new
+                    new.append(v)
+                self._sizes[v] = (view.width, view.height)
+        return tuple(new)
 
     def wait(self, evidence: Evidence) -> tuple[Evidence, ...]:
-        """Keeps a set until every camera has shown a picture, or been waited for.
+        """Keeps a set, if it shows somebody, until every camera has, or has been waited for.
 
         Returns:
-            All sets that were kept, once the estimation can begin; before that none.
+            The sets of the last seconds, once the estimation can begin; before that none.
         """
-        self._waiting.append(evidence)
+        if any(view is not None for view in evidence.views):
+            self._waiting.append(evidence)
+            self._first_ns = evidence.time_ns if self._first_ns is None else self._first_ns
+        if self._first_ns is None:
+            return ()
+        while self._waiting and (evidence.time_ns - self._waiting[0].time_ns) * 1e-9 > _KEPT_S:
+            self._waiting.popleft()
         known = sum(size is not None for size in self._sizes)
-        waited_s = (evidence.time_ns - self._waiting[0].time_ns) * 1e-9
+        waited_s = (evidence.time_ns - self._first_ns) * 1e-9
         if known == len(self._sizes) or (known >= 2 and waited_s >= _LONGEST_WAIT_S):
-            kept, self._waiting = tuple(self._waiting), []
+            kept = tuple(self._waiting)
+            self._waiting.clear()
             return kept
         return ()
 

@@ -104,8 +104,8 @@ class RigFinder:
         """Takes one set."""
         new = self._sizes.learn(evidence)
         if self._estimator is not None:
-            for v, size in new.items():
-                self._estimator.resize(v, size)
+            for v in new:
+                self._estimator.resize(v, self._sizes.sizes[v])
             self._add(observation_of(evidence))
             return
         waiting = self._sizes.wait(evidence)

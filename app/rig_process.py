@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from app.bus import Publisher, Subscriber
 from app.clock import now_ns
 from app.messages import Evidence, RigUpdate
-from app.process import ProcessContext, run_process, stand_back
+from app.process import ProcessContext, run_process
 from app.rig_finder import RigFinder
 from app.run_messages import Command
 from app.topics import Topic
@@ -18,7 +18,6 @@ from engines.errors import UserError
 
 _LOG = logging.getLogger("rig")
 _SAY_NS = 1_000_000_000
-_NICENESS = 12  # once all cameras are found well: what is left to gain can wait
 
 
 def main(context: ProcessContext) -> None:
@@ -55,14 +54,12 @@ def main(context: ProcessContext) -> None:
                         finder.work()
                     seen = message.index
             for command in commands.drain():
-                _obey(finder, command.message)
+                _obey(finder, command.message, clock)
             finder.work()
             if finder.update is not said or now_ns() >= next_say or (lockstep and first):
                 said = finder.update
                 next_say = now_ns() + _SAY_NS
                 publisher.send(replace(said, seen=seen))
-                if said.quality == "good":
-                    stand_back(_NICENESS)
         try:
             finder.save()
         except UserError as error:
@@ -85,11 +82,12 @@ class EvidenceClock:
         return self.time_ns
 
 
-def _obey(finder: RigFinder, command: Command) -> None:
+def _obey(finder: RigFinder, command: Command, clock: EvidenceClock | None) -> None:
     if command.action == "recalibrate":
         finder.restart()
     elif command.action in ("level", "front"):
-        finder.set_world(command.action, command.at_ns)
+        # Offline nobody saw the moment at which the key was pressed: the newest counts.
+        finder.set_world(command.action, command.at_ns if clock is None else clock.time_ns)
 
 
 if __name__ == "__main__":

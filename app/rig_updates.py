@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,11 @@ class RigUpdates:
         return self._newest
 
     def wait_for(
-        self, evidence: Evidence, publisher: Publisher[Evidence], context: ProcessContext
+        self,
+        evidence: Evidence,
+        publisher: Publisher[Evidence],
+        context: ProcessContext,
+        given_up: Callable[[], bool],
     ) -> None:
         """Waits until a set that was published has been looked at, where that is wanted.
 
@@ -52,6 +57,7 @@ class RigUpdates:
             evidence: the set.
             publisher: sends it again where there is no answer.
             context: of the process; the wait ends when it is to stop.
+            given_up: whether the process that looks at the sets is started no more.
         """
         began = sent = time.monotonic()
         while self._lockstep and not context.stop.is_set():
@@ -60,7 +66,7 @@ class RigUpdates:
                 return
             context.turned()
             now = time.monotonic()
-            if now - began > _GIVE_UP_S:
+            if given_up() or now - began > _GIVE_UP_S:
                 _LOG.warning("the cameras' process does not answer; going on without waiting")
                 self._lockstep = False
             elif now - sent > _AGAIN_S:

@@ -51,15 +51,17 @@ class _Instant:
 
 
 class RigUse:
-    """Holds the newest rig and decides what a pose is made with."""
+    """Holds the newest rig and decides what a pose is made with.
+
+    Attributes:
+        levelled: whether the rig's z is known to be vertical.
+        world: tells the axes apart that a person has set.
+        expected: (V, 4) where the person of the last pose should be in the views, half-width units
+            (``engines.rig.expected_view``); None where there was no such pose.
+    """
 
     def __init__(self) -> None:
-        """Starts without a rig.
-
-        Attributes:
-            expected: (V, 4) where the person of the last pose should be in the views, half-width
-                units (``engines.rig.expected_view``); None where there was no such pose.
-        """
+        """Starts without a rig."""
         self._cameras: Cameras | None = None
         self._rig_error_m = 0.0
         self._version = self.world = 0

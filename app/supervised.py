@@ -47,6 +47,7 @@ class SupervisedProcess:
         self._exit_code: int | None = None
         self._beat: Heartbeat | None = None
         self._outcome: Outcome = "running"
+        self._ended_by_us = ""
 
     @property
     def outcome(self) -> Outcome:
@@ -84,7 +85,8 @@ class SupervisedProcess:
                 lines = log.read().decode("utf-8", errors="replace").splitlines()
             last = _last_word(lines)
             if last and self.crashed:
-                return f"{_how_it_ended(self._exit_code or 0)}; in its log: {last}"
+                how = self._ended_by_us or _how_it_ended(self._exit_code or 0)
+                return f"{how}; in its log: {last}"
             if last:
                 return last
         return "" if self._exit_code is None else f"nothing ({_how_it_ended(self._exit_code)})"
@@ -122,7 +124,14 @@ class SupervisedProcess:
         if code is not None:
             self._ended(code)
         elif self._is_stuck():
+            self._ended_by_us = "did not answer and was ended"
             self._child.kill()
+
+    def kill(self) -> None:
+        """Ends it for good, at the end of a run: that is no crash."""
+        self._ended_by_us = "was ended with the run"
+        self._exit_code = 0
+        self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal if it runs."""
@@ -135,9 +144,11 @@ class SupervisedProcess:
         if self._child is None:
             return True
         try:
-            self._exit_code = self._child.wait(max(0.0, timeout_s))
+            code = self._child.wait(max(0.0, timeout_s))
         except subprocess.TimeoutExpired:
             return False
+        if not self._ended_by_us:
+            self._exit_code = code
         return True
 
     def health(self) -> ProcessHealth:
@@ -165,6 +176,7 @@ class SupervisedProcess:
         self.log_path.parent.mkdir(exist_ok=True)
         self._starts_ns.append(now_ns())
         self._beat = None
+        self._ended_by_us = ""
         command = [sys.executable, "-m", self.entry.module]
         command += ["--run-dir", str(self._run_dir), "--name", self.entry.name]
         command += ["--parent", str(os.getpid())]

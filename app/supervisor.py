@@ -284,7 +284,7 @@ class Supervisor:
         self._end(rest, max(limit, time.monotonic() + _LAST_STOP_S))
         for row in self._rows:
             if row.running:
-                row.signal(signal.SIGKILL)
+                row.kill()
                 row.wait(1.0)
 
     def _end(self, rows: list[SupervisedProcess], limit: float) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from app.pose_pipeline import box_in_picture
 from engines.rig.expected_view import expected_boxes
 from engines.rig.fusion import RigPose, pose_with_rig
 from engines.rig.triangulation import Cameras, cameras_of
@@ -56,3 +57,14 @@ def test_a_camera_that_is_not_known_is_told_nothing() -> None:
     pose = _pose(scene, cameras, keypoints)
     assert pose is not None
     assert np.isfinite(expected_boxes(cameras, pose)[:, 0]).tolist() == known.tolist()
+
+
+def test_boxes_end_where_the_picture_ends() -> None:
+    inside = box_in_picture(np.array([-0.2, -0.3, 0.2, 0.3]), 640, 480)
+    assert inside is not None
+    assert inside.tolist() == [256, 144, 384, 336]
+    cut = box_in_picture(np.array([-0.2, 0.3, 0.2, 1.2]), 640, 480)
+    assert cut is not None and cut[3] == 480
+    assert box_in_picture(np.array([-0.2, 0.65, 0.2, 1.2]), 640, 480) is None
+    assert box_in_picture(np.array([1.5, -0.3, 2.0, 0.3]), 640, 480) is None
+    assert box_in_picture(np.full(4, np.nan), 640, 480) is None

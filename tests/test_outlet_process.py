@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import zmq
 
-from app.outlet_process import live_pose
+from app.cli import published
+from app.outlet_process import check_free, live_pose
 from app.placement import Placer
 from app.run_spec import RunSpec
 from app.topics import Topic
+from engines.errors import UserError
 from engines.skeleton import JOINT_NAMES
 from live_runs import run_app, synthetic, write_config
 from tests.staged_run import PATIENCE_S, STANDING, config, pose, staged
@@ -80,3 +82,29 @@ def test_a_wrong_or_taken_address_is_one_line(short_tmp: Path) -> None:
         done = run_app(short_tmp, "live", "--config", path, "--headless", "--publish", address)
     assert done.returncode == 2
     assert f"--publish {address}: Address already in use" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:70000", "tcp://127.0.0.1:0", "5555", "ipc:"])
+def test_what_is_no_address_is_refused(tmp_path: Path, address: str) -> None:
+    spec = RunSpec(mode="live", config=config(tmp_path))
+    with pytest.raises(UserError, match="is no address such as"):
+        published(spec, address)
+    assert published(spec, "tcp://*:5555").publish == "tcp://*:5555"
+
+
+def test_no_file_and_no_live_socket_is_taken_over(short_tmp: Path) -> None:
+    file = short_tmp / "mine.txt"
+    file.write_text("mine")
+    with pytest.raises(UserError, match="is a file"):
+        check_free(file)
+    assert file.read_text() == "mine"
+    path = short_tmp / "s"
+    check_free(path)
+    with zmq.Context().socket(zmq.PUB) as one:
+        one.bind(f"ipc://{path}")
+        with pytest.raises(UserError, match="another program"):
+            check_free(path)
+        left = short_tmp / "left"
+        with sockets.socket(sockets.AF_UNIX) as dead:
+            dead.bind(str(left))
+        check_free(left)

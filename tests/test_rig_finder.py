@@ -10,6 +10,7 @@ import pytest
 
 from app.config import AppConfig, CalibrationConfig, CameraConfig, FrontEndConfig, SyntheticSource
 from app.messages import Evidence, RigUpdate, ViewEvidence
+from app.rig_evidence import PictureSizes
 from app.rig_finder import RigFinder
 from engines.errors import UserError
 from engines.rig.exchange import load_rig, save_rig
@@ -42,7 +43,10 @@ class Run:
             body_height_m=STATURE_M,
             front_end=FrontEndConfig(kind="yolo_cpn"),
         )
-        self.finder = RigFinder(self.config, rig, save_to, lambda: self.now_ns)
+        self.worked_ns = 0
+        self.finder = RigFinder(
+            self.config, rig, save_to, lambda: self.now_ns, lambda: self.worked_ns
+        )
         self.said: list[RigUpdate] = []
 
     def feed(self, observations: list[Observation], step: int = 3) -> None:
@@ -315,6 +319,20 @@ def test_what_was_seen_while_a_camera_was_waited_for_is_used() -> None:
     assert run.finder.keyframes == 0
     run.feed(dead[57:90])
     assert run.finder.keyframes > 12
+
+
+def test_an_empty_room_costs_no_memory_and_hides_no_beginning() -> None:
+    sizes = PictureSizes(2)
+    view = ViewEvidence(capture_ns=0, width=640, height=480, keypoints=((0.0, 0.0, 0.9),) * 17)
+
+    def at(second: float, *views: ViewEvidence | None) -> int:
+        evidence = Evidence(index=0, time_ns=int(second * 1e9), body_unit_m=1.0, views=views)
+        sizes.learn(evidence)
+        return len(sizes.wait(evidence))
+
+    assert not any(at(0.1 * n, None, None) for n in range(1000))
+    assert not any(at(100 + 0.1 * n, view, None) for n in range(1000))
+    assert at(200, view, view) == 101  # the last ten seconds
 
 
 def _without(observation: Observation, view: int) -> Observation:

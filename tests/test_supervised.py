@@ -47,6 +47,17 @@ def test_a_main_loop_that_hangs_is_ended_though_its_heart_beats(
     shutil.rmtree(run_dir)
 
 
+def test_what_is_ended_with_the_run_did_not_crash(tmp_path: Path) -> None:
+    run_dir = make_run_dir()
+    RunSpec(mode="live", config=config(tmp_path)).save(run_dir)
+    row = SupervisedProcess(ProcessEntry("viewer", "tests.hanging_process"), run_dir)
+    row.reconcile()
+    row.kill()
+    assert row.wait(10)
+    assert not row.crashed and row.restarts == 0
+    shutil.rmtree(run_dir)
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [

@@ -166,6 +166,24 @@ def test_a_track_on_somebody_else_changes_over_soon() -> None:
     assert track.region == "small"
 
 
+def test_a_generous_box_and_a_tight_one_are_the_same_person() -> None:
+    """As BlazePose's squares are, which reach far beyond the person."""
+    tight = person(300, 300, "me")
+    x0, y0, x1, y1 = tight.box
+    side = 1.25 * (y1 - y0)
+    middle = np.array([x0 + x1, y0 + y1]) / 2
+    square = Candidate("me", np.concatenate([middle - side / 2, middle + side / 2]), 0.9)
+    near = person(300 + 200, 300, "near")
+    track = PersonTrack[str](SETTINGS)
+    track.expect(tight.box)
+    assert track.start([near, square], HEIGHT, WIDTH) is square
+    follow(track, square, SETTINGS.check_every_unsure)
+    assert not track.wants_check()
+    for _ in range(3):
+        track.check([square, near], HEIGHT, WIDTH)
+    assert track.region == "me"
+
+
 def test_who_stands_where_the_other_views_see_them_is_kept() -> None:
     large, small = person(200, 400, "large"), person(520, 150, "small")
     track = PersonTrack[str](SETTINGS)

@@ -50,9 +50,9 @@ class TrackSettings:
         same_person_overlap: a detection with this intersection over union is the tracked person.
         takeover_prominence: somebody so many times as prominent takes the track over…
         takeover_checks: …when so many checks in a row agree.
-        expected_overlap: somebody with this intersection over union with where the person should
-            be, by the other views, is whom they see…
-        elsewhere_overlap: …and a track with less than this follows somebody else.
+        expected_within: somebody whose middle is so near that of where the person should be, by
+            the other views, in sides of that box, is whom they see…
+        elsewhere_from: …and a track that is so far away, or farther, follows somebody else.
         search_every: a view in which nobody was found is searched again in the next picture, then
             after 2, 3, … and at last after so many, as long as other views follow somebody.
     """
@@ -66,8 +66,8 @@ class TrackSettings:
     same_person_overlap: float = 0.3
     takeover_prominence: float = 3.0
     takeover_checks: int = 2
-    expected_overlap: float = 0.25
-    elsewhere_overlap: float = 0.1
+    expected_within: float = 0.25
+    elsewhere_from: float = 0.45
     search_every: int = 4
 
 
@@ -138,14 +138,14 @@ class PersonTrack(Generic[RegionT]):
         """Whether the other views see the person somewhere else."""
         if self._current is None or self._expected is None:
             return False
-        return overlap(self._current.box, self._expected) < self._settings.elsewhere_overlap
+        return middles_apart(self._current.box, self._expected) >= self._settings.elsewhere_from
 
     def _meant(self, found: Sequence[Candidate[RegionT]]) -> Sequence[Candidate[RegionT]]:
         """Of the people found those whom the other views see, or all where nobody is there."""
         if self._expected is None:
             return found
-        least, box = self._settings.expected_overlap, self._expected
-        return [person for person in found if overlap(person.box, box) >= least] or found
+        most, box = self._settings.expected_within, self._expected
+        return [person for person in found if middles_apart(person.box, box) <= most] or found
 
     @property
     def overdue(self) -> int:
@@ -222,7 +222,7 @@ class PersonTrack(Generic[RegionT]):
             meant = self._meant(others)
             # Whom the other views see is meant, however small; who is there already, even more so.
             outshone = (self._astray and meant is not others) or (
-                outshone and overlap(current.box, self._expected) < settings.expected_overlap
+                outshone and middles_apart(current.box, self._expected) > settings.expected_within
             )
         self._outshone = self._outshone + 1 if outshone else 0
         self._confirmed = self._confirmed + 1 if own and not outshone else 0
@@ -281,6 +281,15 @@ def prominence(person: Candidate[RegionT], height: int, width: int) -> float:
     area = min(1.0, float(size.prod()) / (height * width))
     aside = abs(float(person.box[0] + person.box[2]) / width - 1.0)
     return area * person.score * (1.0 - 0.5 * min(1.0, aside))
+
+
+def middles_apart(box: Box, expected: Box) -> float:
+    """How far two boxes' middles are apart, over the longer side of the second.
+
+    Unlike the overlap this takes a tight box and a generous one of the same person for the same.
+    """
+    distance = 0.5 * float(np.hypot(*((box[:2] + box[2:]) - (expected[:2] + expected[2:]))))
+    return distance / max(float((expected[2:] - expected[:2]).max()), 1e-6)
 
 
 def overlap(one: Box, other: Box) -> float:

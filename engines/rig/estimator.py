@@ -32,7 +32,7 @@ from engines.rig.unknowns import Priors
 
 MIN_KEYFRAMES: Final = 8
 _SETTLED: Final = 2
-"""Good rigs in a row after which the next one begins from the last."""
+"""Good rigs in a row after which each one begins from the last."""
 _COLD: Final = 3
 """Before, every third one begins anew, so that no wrong beginning is kept."""
 _PAUSE_S: Final = 1.0

@@ -1,6 +1,7 @@
 """Whether a rig still fits what is seen: a bumped camera, a rig from a file, cameras exchanged.
 
-Two questions are asked of the views' epipolar misfits over the last second. Does a camera fit with
+Two questions are asked of the views' epipolar misfits over the last second, or
+the last few sets where these take longer. Does a camera fit with
 nobody, while the others fit together? Then it was moved, by however much. Does one small turn of a
 camera explain its misfits with all others? Then it was bumped; what a detector gets wrong in an
 odd posture no turn explains.
@@ -25,7 +26,7 @@ _WINDOW_S: Final = 1.0
 _EVERY_S: Final = 0.13
 """Sets in between tell little more and would cost as much."""
 NEEDED: Final = 5
-"""Sets with both cameras of a pair within the window before the pair is judged."""
+"""Sets with both cameras of a pair, of those looked at, before the pair is judged."""
 _KEPT: Final = NEEDED + 1
 OFF: Final = 3.0
 """A pair is off when it is so many times worse than it used to be, or at first than its noise."""
@@ -101,7 +102,7 @@ class RigMonitor:
         """Takes one set as it comes; each view's time stamp and offset are taken into account.
 
         Returns:
-            How the rig has fitted over the last second; the last answer where it is too early for
+            How the rig has fitted lately; the last answer where it is too early for
             another.
         """
         previous, self._previous = self._previous, observation
@@ -121,7 +122,7 @@ class RigMonitor:
                 offset taken into account.
 
         Returns:
-            How the rig has fitted over the last second.
+            How the rig has fitted lately.
         """
         residuals = pair_residuals(self._cameras, keypoints, self._aspects)
         self._recent.append((time_s, low_quantile(residuals)))

@@ -93,7 +93,7 @@ def main(
         even = motion if len(as_recorded) == len(targets) else resample(motion, rate, gap)
         for target in targets:
             print(_export(motion if target in as_recorded else even, target))
-        print(_summary(motion, even, begin))
+        print(_summary(motion, even))
         if motion.missing:
             print(f"{recording}: {motion.missing}; what came before is exported", file=sys.stderr)
     except UserError as error:
@@ -127,7 +127,7 @@ def _export(motion: Motion, target: Path) -> str:
     return f"{line}; {remark}" if remark else line
 
 
-def _summary(motion: Motion, written: Motion, begin_s: float) -> str:
+def _summary(motion: Motion, written: Motion) -> str:
     began = datetime.fromtimestamp(motion.start_ns * 1e-9, timezone.utc)
     share = 100 * np.isfinite(written.joints[..., 0]).mean()
     text = f"{motion.times_s[-1]:.1f} s from {began:%Y-%m-%dT%H:%M:%S.%f}Z on, "
@@ -135,9 +135,9 @@ def _summary(motion: Motion, written: Motion, begin_s: float) -> str:
     first = motion.times_s[int(np.argmax(np.isfinite(motion.root[:, 0])))]
     if first > 0:
         text += f" (known from {first:.1f} s on; --place floor has what comes before)"
-    for change_s in motion.changes_s + begin_s:
+    for change_s in motion.changes_s:
         text += (
-            f"\nat {change_s:.2f} s the axes were set anew, before it they are others: part the "
+            f"\nat {change_s:.3f} s the axes were set anew, before it they are others: part the "
             "take there with --to and --from"
         )
     return text

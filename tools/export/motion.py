@@ -43,6 +43,7 @@ class Motion:
         names: of the joints, for the files that are written.
         rate_hz: where the instants are evenly spaced; None where they are those of the recording.
         missing: why what came later is not there, or empty.
+        begin_s: the first instant, after the first pose of the recording.
     """
 
     start_ns: int
@@ -55,6 +56,7 @@ class Motion:
     names: tuple[str, ...] = JOINT_NAMES
     rate_hz: float | None = None
     missing: str = ""
+    begin_s: float = 0.0
 
     @property
     def placed(self) -> Floats:
@@ -63,8 +65,9 @@ class Motion:
 
     @property
     def changes_s(self) -> Floats:
-        """The instants from which on the axes are others."""
-        return np.asarray(self.times_s[1:][np.diff(self.world) != 0])
+        """When the axes became others: between two instants, after the recording's first pose."""
+        between = 0.5 * (self.times_s[1:] + self.times_s[:-1])
+        return np.asarray(self.begin_s + between[np.diff(self.world) != 0])
 
     def even_rate_hz(self, kind: str) -> float:
         """The rate, for a kind of file that has none but an even one.
@@ -147,6 +150,7 @@ def read_motion(
         world=np.array([pose.world for pose in poses], np.int64),
         place=place,
         missing=recording.damage or ("" if recording.ended else "it was cut off"),
+        begin_s=(start - first_ns) * 1e-9,
     )
 
 
