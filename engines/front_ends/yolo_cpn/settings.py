@@ -28,9 +28,9 @@ class YoloCpnSettings:
 
     score: float = 0.3
     faint_score: float = 0.1
-    faint_confidence: float = 0.3
+    faint_confidence: float = 0.35
     overlap: float = 0.7
-    confidence: float = 0.2
+    confidence: float = 0.25
     context: ContextKind = "sampled"
     track: TrackSettings = field(default_factory=lambda: TrackSettings(check_every=30))
     flip_test: bool | None = None
