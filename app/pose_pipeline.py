@@ -16,6 +16,7 @@ import numpy.typing as npt
 from app.config import AppConfig
 from app.drawn_joints import DrawnJoints
 from app.frame_receiver import FrameSet
+from app.picture_boxes import box_in_picture
 from app.pose_result import Findings, PipelineResult, Skeleton3D
 from app.rig_use import RigUse, StagedPose
 from app.tracks import JointTrack, read_window, to_half_widths, to_pixels, window_times
@@ -33,8 +34,6 @@ T = TypeVar("T")
 
 _MIN_JOINTS = 6
 _RECENT_NS = 300_000_000
-_LEAST_INSIDE = 0.3
-"""Of a person's box in the picture, for other views to say where they are."""
 _RECENT_FRAMES = 9
 
 
@@ -296,26 +295,6 @@ class PosePipeline:
         result = work()
         self._stages.append(StageTime(stage, (time.perf_counter() - began) * 1000))
         return result
-
-
-def box_in_picture(box: npt.NDArray[np.float64], width: int, height: int) -> Box | None:
-    """The part of a box that lies in a picture.
-
-    Args:
-        box: (4,) x0, y0, x1, y1 in half-width units; NaN for none.
-        width: of the picture in pixels.
-        height: of the picture in pixels.
-
-    Returns:
-        (4,) in pixels; None where there is none, or most of it is outside.
-    """
-    if np.isnan(box).any():
-        return None
-    corners = np.append(box.reshape(2, 2), np.ones((2, 1)), 1).astype(np.float32)
-    whole = to_pixels(corners, width, height)[:, :2]
-    inside = np.clip(whole, 0, np.array((width, height), np.float32))
-    left = np.ptp(inside, axis=0).prod() / max(float(np.ptp(whole, axis=0).prod()), 1e-6)
-    return inside.reshape(4) if left >= _LEAST_INSIDE else None
 
 
 def _output_frame(setting: str | int, frames: int) -> int:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from app.pose_pipeline import box_in_picture
+from app.picture_boxes import box_in_picture
 from engines.rig.expected_view import expected_boxes
 from engines.rig.fusion import RigPose, pose_with_rig
 from engines.rig.triangulation import Cameras, cameras_of
