@@ -11,7 +11,7 @@ from engines.skeleton import JOINT_COUNT, LEG_JOINTS
 
 _SURE_MM, _LOST_MM = 20.0, 220.0
 _LEAST: Final = 0.05
-_SELDOM: Final = 0.05
+_SELDOM: Final = 0.08
 """A joint of less confidence, in the mean of instants and views, is seen by chance if at all…"""
 _FEW_VIEWS: Final = 4
 """…but that one of many sees it well is enough: more views than so many do not make it less."""
