@@ -295,6 +295,8 @@ def _close(
     if recorder is not None and recorder.path:
         size = recorder.bytes / 1e6
         console.print(f"recording: {recorder.path} ({recorder.messages} messages, {size:.1f} MB)")
+        if recorder.remark:
+            console.print(f"note: {recorder.remark}")
     if spec.save_rig is not None:
         console.print(f"rig: {spec.save_rig}" if rig_saved else "rig: nothing was saved")
     if spec.video is not None and spec.video.exists():

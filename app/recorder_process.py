@@ -65,7 +65,7 @@ class Recorder:
         self._run: RunState | None = None
         self._take: _Take | None = None
         self._path = ""
-        self._detail = ""
+        self._detail = self._remark = ""
         self._messages = self._bytes = 0
         self._next_commit = self._next_status = 0.0
         self._wanted = context.run_dir / _WANTED
@@ -80,7 +80,7 @@ class Recorder:
                 self._detail = said
                 return
             if again:
-                self._detail = "the recorder was started anew in the middle of a recording"
+                self._remark = "the recorder was started anew, what came before is in another file"
 
     def run(self) -> None:
         """Records until the run ends."""
@@ -218,6 +218,7 @@ class Recorder:
                 messages=self._messages,
                 bytes=self._bytes,
                 detail=self._detail,
+                remark=self._remark,
             )
         )
 

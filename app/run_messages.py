@@ -143,7 +143,17 @@ class Command(Message, tag="command", frozen=True, kw_only=True):
 
 
 class RecorderStatus(Message, tag="recorder_status", frozen=True, kw_only=True):
-    """What the recorder is doing, twice a second."""
+    """What the recorder is doing, twice a second.
+
+    Attributes:
+        at_ns: when this was said.
+        recording: whether a take is in progress.
+        path: of it, or of the last one.
+        messages: in it.
+        bytes: of it that are written.
+        detail: what went wrong, or empty.
+        remark: what else to know of it, or empty.
+    """
 
     at_ns: int
     recording: bool
@@ -151,3 +161,4 @@ class RecorderStatus(Message, tag="recorder_status", frozen=True, kw_only=True):
     messages: int
     bytes: int
     detail: str = ""
+    remark: str = ""

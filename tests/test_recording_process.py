@@ -184,7 +184,7 @@ def test_a_recorder_that_is_started_anew_does_what_was_asked_last(
     assert said is not None and said.recording == (pressed == 1)
     takes = sorted(path.stem[20:] for path in (tmp_path / "takes").glob("take-*.mcap"))
     assert takes == (["", "-2"] if pressed == 1 else [""])
-    assert ("anew" in said.detail) == (pressed == 1)
+    assert ("anew" in said.remark) == (pressed == 1)
 
 
 def test_an_existing_recording_is_kept_and_another_name_taken(tmp_path: Path) -> None:
