@@ -16,7 +16,7 @@ from engines.rig.projection import project
 from engines.rig.rotations import angle_deg, exponential
 from engines.rig.triangulation import cameras_of, triangulate
 from engines.rig.types import Floats
-from engines.rig.world import find_floor, keep_place, move_rig, set_front, set_level
+from engines.rig.world import find_floor, keep_origin, keep_place, move_rig, set_front, set_level
 from engines.skeleton import MIRROR
 from tests.rig_scenes import STATURE_M, Scene, SceneOptions, make_scene
 
@@ -344,3 +344,17 @@ def test_keeping_the_place_undoes_a_turn_on_the_floor() -> None:
         assert a is not None and b is not None
         np.testing.assert_allclose(a.position, b.position, atol=1e-9)
         assert float(angle_deg(a.rotation @ b.rotation.T)) < 1e-5
+
+
+def test_keeping_the_origin_leaves_the_heading() -> None:
+    """The first rig's cameras may be several degrees from where they look."""
+    rig = make_scene(SceneOptions(seed=3, seconds=1)).rig()
+    turn = np.array([[np.cos(0.1), -np.sin(0.1), 0], [np.sin(0.1), np.cos(0.1), 0], [0, 0, 1.0]])
+    moved = move_rig(rig, turn, np.array([1.0, -2.0, 0.0]))
+    kept = keep_origin(moved, rig)
+    middles = [np.mean([c.position for c in r.cameras if c], axis=0) for r in (rig, kept)]
+    np.testing.assert_allclose(middles[1][:2], middles[0][:2], atol=1e-9)
+    for new, old in zip(kept.cameras, moved.cameras, strict=True):
+        assert new is not None and old is not None
+        np.testing.assert_allclose(new.rotation, old.rotation, atol=1e-12)
+        assert new.position[2] == pytest.approx(old.position[2])

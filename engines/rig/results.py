@@ -15,7 +15,7 @@ from engines.rig.quality import Precision
 from engines.rig.trail import Trail
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Bools, CameraModel, Floats, Quality, Rig, RigCamera
-from engines.rig.world import find_floor, keep_place, level_axes, move_rig
+from engines.rig.world import find_floor, keep_origin, keep_place, level_axes, move_rig
 
 _LEVEL_CAMERA_UP: Final = np.array([0.0, -1.0, 0.0])
 
@@ -25,7 +25,9 @@ class RigFrame:
 
     The first rig puts the origin on the floor under the middle of the person's path, y where the
     first camera looks that has seen them (``engines.rig.heading``). Later rigs keep their cameras
-    in place. ``pin`` takes over a rig whose axes a person has set.
+    in place, once one of them was good: the first, of a second or two of motion, may have its
+    cameras several degrees from where they look. ``pin`` takes over a rig whose axes a person has
+    set.
     """
 
     def __init__(
@@ -34,11 +36,11 @@ class RigFrame:
         """Starts without axes."""
         self.ids, self.sizes, self.knowledge = ids, sizes, knowledge
         self._last: Rig | None = None
-        self._level_kept = False
+        self._level_kept = self._heading_kept = False
 
     def forget(self) -> None:
         """The next rig sets the axes anew."""
-        self._last, self._level_kept = None, False
+        self._last, self._level_kept, self._heading_kept = None, False, False
 
     def pin(self, rig: Rig, level_too: bool) -> None:
         """Later rigs keep their cameras where this one has them.
@@ -50,6 +52,7 @@ class RigFrame:
         """
         self._last = rig
         self._level_kept = self._level_kept or level_too
+        self._heading_kept = True
 
     def settle(
         self,
@@ -87,8 +90,10 @@ class RigFrame:
         settled = move_rig(rig, turn, -np.array([middle[0], middle[1], floor.height]))
         settled = replace(settled, levelled=floor.known)
         if self._last is not None:
-            settled = keep_place(settled, self._last)
+            keep = keep_place if self._heading_kept else keep_origin
+            settled = keep(settled, self._last)
         self._last = settled
+        self._heading_kept = self._heading_kept or rig.quality == "good"
         return settled
 
 

@@ -280,3 +280,23 @@ def keep_place(rig: Rig, before: Rig) -> Rig:
     turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
     shift = old.mean(0) - turn[:2, :2] @ new.mean(0)
     return move_rig(rig, turn, np.append(shift, 0.0))
+
+
+def keep_origin(rig: Rig, before: Rig) -> Rig:
+    """Shifts a levelled rig along its floor so that its cameras' middle stays where it was.
+
+    Args:
+        rig: the new rig, z up.
+        before: the rig that it replaces.
+
+    Returns:
+        The new rig with its own heading; unchanged where the two share no camera.
+    """
+    shifts = [
+        old.position - new.position
+        for new, old in zip(rig.cameras, before.cameras, strict=True)
+        if new is not None and old is not None
+    ]
+    if not shifts:
+        return rig
+    return move_rig(rig, np.eye(3), np.append(np.mean(shifts, axis=0)[:2], 0.0))
