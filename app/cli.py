@@ -194,9 +194,15 @@ def _camera_spec(
 
 
 def published(spec: RunSpec, address: str | None) -> RunSpec:
-    """The run with an address for other programs."""
-    match = re.fullmatch(_ADDRESS, address or "ipc://")
-    if address is not None and (match is None or not 0 < int(match["port"] or 1) < 65_536):
+    """The run with an address for other programs, where one is given.
+
+    Raises:
+        UserError: it is no address.
+    """
+    if address is None:
+        return spec
+    match = re.fullmatch(_ADDRESS, address)
+    if match is None or not 0 < int(match["port"] or 1) < 65_536:
         raise UserError(
             f"--publish {address}: is no address such as tcp://127.0.0.1:5555 (this machine "
             "alone), tcp://*:5555 (whoever can reach it) or ipc:///tmp/poses"

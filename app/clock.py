@@ -13,6 +13,10 @@ class ClockAnchor(msgspec.Struct, frozen=True):
     monotonic_ns: int
     wall_ns: int
 
+    def to_wall(self, monotonic_ns: int) -> int:
+        """An instant of the monotonic clock in nanoseconds since 1970."""
+        return monotonic_ns - self.monotonic_ns + self.wall_ns
+
 
 def now_ns() -> int:
     """Nanoseconds of ``CLOCK_MONOTONIC``: comparable between processes of one host (PEP 418)."""

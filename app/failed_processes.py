@@ -21,13 +21,13 @@ class FailedProcesses:
         self._healths = Subscriber[Health](run_dir, Topic.HEALTH)
         self._failed: frozenset[str] = frozenset()
 
-    def has(self, process: str) -> bool:
-        """Whether a process, named as in the table, has given up."""
+    def names(self) -> frozenset[str]:
+        """The processes, named as in the table, that have given up."""
         newest = self._healths.latest()
         if newest is not None:
             rows = newest.message.processes
             self._failed = frozenset(row.process for row in rows if row.state == "failed")
-        return process in self._failed
+        return self._failed
 
     def close(self) -> None:
         """Closes the socket."""

@@ -79,8 +79,6 @@ def live_pose(pose: Pose, placer: Placer, wall_ns: int) -> LivePose:
         wall_ns: its instant, nanoseconds since 1970.
     """
     places, confidence = placer.place(pose)
-    if not pose.valid:
-        confidence = np.zeros_like(confidence)
     joints = tuple(
         LiveJoint(name, x, y, z, sure)
         for name, (x, y, z), sure in zip(
@@ -154,8 +152,8 @@ def main(context: ProcessContext) -> None:
         if received is None or anchor is None:
             continue
         pose = received.message
-        wall_ns = pose.time_ns - anchor.monotonic_ns + anchor.wall_ns
-        socket.send(msgspec.json.encode(live_pose(pose, placer, wall_ns)))
+        told_pose = live_pose(pose, placer, anchor.to_wall(pose.time_ns))
+        socket.send(msgspec.json.encode(told_pose))
     for closed in (run_states, poses):
         closed.close()
     socket.close()

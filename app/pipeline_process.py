@@ -104,8 +104,9 @@ def main(context: ProcessContext) -> None:
         for received in commands.drain():
             _obey(pipeline, received.message)
         _take_rig(pipeline, rigs)
+        given_up = failed.names()
         for name in names:  # those are not waited for at the end of a run
-            if failed.has(f"camera.{name}"):
+            if f"camera.{name}" in given_up:
                 receiver.give_up(name)
         if frames is not None:
             taken_ns = now_ns()
@@ -116,7 +117,7 @@ def main(context: ProcessContext) -> None:
             if finding:
                 evidence = evidence_message(frames, result)
                 outputs.evidence.send(evidence)
-                rigs.wait_for(evidence, outputs.evidence, context, lambda: failed.has("rig"))
+                rigs.wait_for(evidence, outputs.evidence, context, lambda: "rig" in failed.names())
         elif receiver.exhausted:
             break
         if now_ns() >= next_status:

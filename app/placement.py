@@ -30,13 +30,15 @@ class Placer:
         the lower known ankle stands on the floor; while no ankle is known the height stays.
 
         Args:
-            pose: of any kind; one without joints gives confidence 0 everywhere.
+            pose: of any kind; one that is not valid, or without joints, gives confidence 0
+                everywhere.
 
         Returns:
             (17, 3) joints in metres, z up, and (17,) confidence 0…1, which is 0 where a joint is
             not known (its place is then meaningless).
         """
-        if len(pose.joints) != JOINT_COUNT or len(pose.confidence) != JOINT_COUNT:
+        whole = len(pose.joints) == len(pose.confidence) == JOINT_COUNT
+        if not (pose.valid and whole):
             return np.zeros((JOINT_COUNT, 3)), np.zeros(JOINT_COUNT)
         joints = np.array(pose.joints, dtype=np.float64)
         confidence = np.array(pose.confidence, dtype=np.float64)

@@ -85,6 +85,7 @@ class PosePipeline:
         self._fused: FusedPose | None = None
         self._newest: npt.NDArray[np.float64] = np.zeros((JOINT_COUNT, 3))
         self._newest_ns = 0
+        self._boxes: npt.NDArray[np.float64] | None = None
         self._drawn = DrawnJoints()
         self._stages: list[StageTime] = []
 
@@ -158,7 +159,7 @@ class PosePipeline:
 
     def _expected(self, frames: FrameSet) -> list[Box | None]:
         """Where the person should be in each picture, by the last pose, if it is recent."""
-        boxes = self._rig.expected
+        boxes = self._boxes
         late = self._out != self._lifter.card.frames - 1  # it shows where they were
         if boxes is None or late or frames.time_ns - self._newest_ns > _RECENT_NS:
             return [None for _ in frames.frames]
@@ -274,6 +275,7 @@ class PosePipeline:
             np.where(mask[:, None], lifted.sigma[self._out] * self._metres, np.inf),
             window.at_offsets,
         )
+        self._boxes = pose.expected
         bones = self._rig_bones if pose.stage == "rig" else self._bones
         joints = bones.steady(time_ns, pose.joints, np.minimum(pose.sigma, 1.0))
         sigma_mm = pose.sigma * 1000

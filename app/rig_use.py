@@ -30,12 +30,15 @@ class StagedPose:
         sigma: (17,) expected distance from the truth, metres.
         root: (3,) pelvis in the room, or None.
         stage: what it was made with.
+        expected: (V, 4) where the person should be in the views, half-width units
+            (``engines.rig.expected_view``), or None where it was made without a rig.
     """
 
     joints: Floats
     sigma: Floats
     root: Floats | None
     stage: Stage
+    expected: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,8 +59,6 @@ class RigUse:
     Attributes:
         levelled: whether the rig's z is known to be vertical.
         world: tells the axes apart that a person has set.
-        expected: (V, 4) where the person of the last pose should be in the views, half-width units
-            (``engines.rig.expected_view``); None where there was no such pose.
     """
 
     def __init__(self) -> None:
@@ -70,7 +71,6 @@ class RigUse:
         self._root = RootSmoother()
         self._source: tuple[Stage, int] = ("lifter", 0)
         self._last: _Instant | None = None
-        self.expected: Floats | None = None
 
     def set_rig(self, version: int, world: int, rig: Rig | None) -> None:
         """Takes a rig, or takes it away.
@@ -147,8 +147,7 @@ class RigUse:
             second after a change it passes from the one to the other.
         """
         instant = _Instant(time_ns, alone, aspects, lifted, lifted_sigma, keypoints)
-        self.expected = None
-        made = self._made(instant, tracks, looks_ahead=True)
+        made = self._made(instant, tracks)
         source = (made.stage, self._version if made.stage == "rig" else 0)
         before: StagedPose | None = None
         if source != self._source and self._last is not None:
@@ -168,11 +167,9 @@ class RigUse:
         if root is not None:
             sigma_m = max(float(made.sigma[0]), _LEAST_ROOT_SIGMA_M)
             root = self._root.update(time_ns * 1e-9, root, sigma_m)
-        return StagedPose(shown.joints, made.sigma, root, made.stage)
+        return replace(made, joints=shown.joints, root=root)
 
-    def _made(
-        self, instant: _Instant, tracks: list[JointTrack], *, looks_ahead: bool = False
-    ) -> StagedPose:
+    def _made(self, instant: _Instant, tracks: list[JointTrack]) -> StagedPose:
         """What is known of an instant now: with the rig where there is one, else by the lifter."""
         cameras, times_ns = self._cameras, self.instants(instant.time_ns)
         if cameras is None or times_ns is None:
@@ -190,9 +187,13 @@ class RigUse:
         )
         if pose is None:
             return instant.alone
-        if looks_ahead:
-            self.expected = expected_boxes(cameras, pose)
         sigma = np.where(pose.known, pose.sigma, np.inf)
         # Relative to a pelvis that is off itself.
         sigma[1:] = np.hypot(sigma[1:], pose.sigma[0])
-        return StagedPose(pose.joints - pose.joints[:1], sigma, pose.joints[0], "rig")
+        return StagedPose(
+            pose.joints - pose.joints[:1],
+            sigma,
+            pose.joints[0],
+            "rig",
+            expected_boxes(cameras, pose),
+        )

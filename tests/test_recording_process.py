@@ -48,6 +48,21 @@ def _last(statuses: Subscriber[RecorderStatus]) -> RecorderStatus | None:
     return received.message if received else None
 
 
+def _feed_until(
+    run: StagedRun, statuses: Subscriber[RecorderStatus], index: int, *, recording: bool
+) -> int:
+    """Feeds until the recorder says that it records, or not; returns the index that comes next."""
+
+    def so() -> bool:
+        nonlocal index
+        index = _feed(run, index, 5)
+        said = _last(statuses)
+        return said is not None and said.recording is recording
+
+    run.wait(f"recording {recording}", so)
+    return index
+
+
 def test_a_run_is_recorded_from_beginning_to_end(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "take.mcap"
     with (
@@ -118,26 +133,17 @@ def test_the_record_key_starts_and_stops_takes(tmp_path: Path) -> None:
         run.ready()
         index = _feed(run, 0, 10)
 
-        def become(recording: bool) -> None:
-            def so() -> bool:
-                nonlocal index
-                index = _feed(run, index, 5)
-                said = _last(statuses)
-                return said is not None and said.recording is recording
-
-            run.wait(f"recording {recording}", so)
-
         def press() -> None:
             commands.send(Command(action="record", at_ns=now_ns()))
 
-        become(False)
+        index = _feed_until(run, statuses, index, recording=False)
         press()
-        become(True)
+        index = _feed_until(run, statuses, index, recording=True)
         index = _feed(run, index, 30)
         press()
-        become(False)
+        index = _feed_until(run, statuses, index, recording=False)
         press()
-        become(True)
+        index = _feed_until(run, statuses, index, recording=True)
         assert run.stop() == 0
         statuses.close()
     takes = sorted((tmp_path / "takes").glob("take-*.mcap"))
@@ -160,18 +166,9 @@ def test_a_recorder_that_is_started_anew_does_what_was_asked_last(
         run.ready()
         index = _feed(run, 0, 10)
 
-        def become(recording: bool) -> None:
-            def so() -> bool:
-                nonlocal index
-                index = _feed(run, index, 5)
-                said = _last(statuses)
-                return said is not None and said.recording is recording
-
-            run.wait(f"recording {recording}", so)
-
         for number in range(pressed):
             commands.send(Command(action="record", at_ns=now_ns()))
-            become(number % 2 == 0)
+            index = _feed_until(run, statuses, index, recording=number % 2 == 0)
         run.kill()
         statuses.latest()
         said: RecorderStatus | None = None

@@ -43,7 +43,7 @@ class RecordingHead:
 
     def wall_ns(self, monotonic_ns: int) -> int:
         """An instant of the run's clock in nanoseconds since 1970."""
-        return monotonic_ns - self.anchor.monotonic_ns + self.anchor.wall_ns
+        return self.anchor.to_wall(monotonic_ns)
 
 
 class RecordingWriter:
@@ -89,8 +89,6 @@ class RecordingWriter:
         self._add(self._channels[topic], encode(message), wall_ns)
         if isinstance(message, Pose):
             joints, confidence = self._placer.place(message)
-            if not message.valid:
-                confidence = confidence * 0.0
             shown_ns = self._head.wall_ns(message.time_ns)
             self._add(self._scene, encode(scene_update(joints, confidence, shown_ns)), wall_ns)
         self.messages += 1

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 
 from engines.rig.fusion import RigPose
-from engines.rig.projection import MIN_DEPTH, project
-from engines.rig.triangulation import Cameras
+from engines.rig.projection import MIN_DEPTH
+from engines.rig.triangulation import Cameras, seen_at
 from engines.rig.types import Floats
 
 _BELIEVED: Final = 0.5
@@ -30,16 +30,13 @@ def expected_boxes(cameras: Cameras, pose: RigPose) -> Floats:
         (V, 4) x0, y0, x1, y1 in half-width units; NaN for views of which it cannot be said: too few
         others agree, the camera is not known, or the person is not in front of it.
     """
-    in_camera = np.einsum(
-        "vij,vpj->vpi", cameras.rotations, pose.joints - cameras.positions[:, None]
-    )
-    places = project(in_camera, cameras.focal[:, None], cameras.k1[:, None])
-    places = places + cameras.principal[:, None]
+    places = seen_at(cameras, pose.joints)
     low, high = places.min(1), places.max(1)
     margin = _MARGIN * (high - low)[:, 1:]
     boxes = np.concatenate([low - margin, high + margin], -1)
     believed = np.nan_to_num(pose.believed) > _BELIEVED
     others = believed.sum() - believed
-    front = in_camera[..., 2].min(1) > MIN_DEPTH
+    relative = pose.joints - cameras.positions[:, None]
+    front = np.einsum("vj,vpj->vp", cameras.rotations[:, 2], relative).min(1) > MIN_DEPTH
     told = cameras.known & front & (others >= _NEEDED) & bool(pose.known.all())
     return np.where(told[:, None], boxes, np.nan)

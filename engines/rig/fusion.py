@@ -19,9 +19,9 @@ from engines.pelvis import pelvis_between_hips
 from engines.rig.keyframes import without_border
 from engines.rig.local_fit import person_size
 from engines.rig.noise import JOINT_FACTORS, LEAST_CONFIDENCE
-from engines.rig.projection import normalised, project, undistort
+from engines.rig.projection import normalised, undistort
 from engines.rig.side_swaps import find_swaps, mend_swaps
-from engines.rig.triangulation import CAUCHY2, Cameras, first_guess, refine
+from engines.rig.triangulation import CAUCHY2, Cameras, first_guess, refine, seen_at
 from engines.rig.types import Bools, Floats
 from engines.skeleton import JOINT_COUNT
 from engines.view_fusion import fused_answer
@@ -101,9 +101,7 @@ def pose_with_rig(
 
 def _swapped_views(cameras: Cameras, seen: Floats, size: Floats, joints: Floats) -> Bools:
     """(V, 2) views that have legs or arms the wrong way round."""
-    in_camera = np.einsum("vij,vpj->vpi", cameras.rotations, joints - cameras.positions[:, None])
-    predicted = project(in_camera, cameras.focal[:, None], cameras.k1[:, None])
-    predicted = predicted + cameras.principal[:, None]
+    predicted = seen_at(cameras, joints)
     sigma = np.hypot(cameras.noise, _SWAP_SLACK) * np.nan_to_num(size, nan=1.0)
     found = find_swaps(predicted, seen, sigma)
     return found & (cameras.known & np.isfinite(size))[:, None]

@@ -1,10 +1,9 @@
 """Whether a rig still fits what is seen: a bumped camera, a rig from a file, cameras exchanged.
 
-Two questions are asked of the views' epipolar misfits over the last second, or
-the last few sets where these take longer. Does a camera fit with
-nobody, while the others fit together? Then it was moved, by however much. Does one small turn of a
-camera explain its misfits with all others? Then it was bumped; what a detector gets wrong in an
-odd posture no turn explains.
+Two questions are asked of the views' epipolar misfits over the last second, or the last few sets
+where these take longer. Does a camera fit with nobody, while the others fit together? Then it was
+moved, by however much. Does one small turn of a camera explain its misfits with all others? Then it
+was bumped; what a detector gets wrong in an odd posture no turn explains.
 """
 
 from __future__ import annotations
@@ -102,8 +101,7 @@ class RigMonitor:
         """Takes one set as it comes; each view's time stamp and offset are taken into account.
 
         Returns:
-            How the rig has fitted lately; the last answer where it is too early for
-            another.
+            How the rig has fitted lately; the last answer where it is too early for another.
         """
         previous, self._previous = self._previous, observation
         if self._recent and observation.time_s < self._recent[-1][0] + _EVERY_S:

@@ -15,7 +15,14 @@ from engines.rig.quality import Precision
 from engines.rig.trail import Trail
 from engines.rig.triangulation import cameras_of
 from engines.rig.types import Bools, CameraModel, Floats, Quality, Rig, RigCamera
-from engines.rig.world import find_floor, keep_origin, keep_place, level_axes, move_rig
+from engines.rig.world import (
+    find_floor,
+    keep_origin,
+    keep_place,
+    level_axes,
+    move_rig,
+    shared_cameras,
+)
 
 _LEVEL_CAMERA_UP: Final = np.array([0.0, -1.0, 0.0])
 
@@ -99,11 +106,7 @@ class RigFrame:
 
 def _onto(rig: Rig, before: Rig) -> Rig:
     """Turns and shifts a rig in space so that its cameras lie on those of another."""
-    pairs = [
-        (a, b)
-        for a, b in zip(rig.cameras, before.cameras, strict=True)
-        if a is not None and b is not None
-    ]
+    pairs = shared_cameras(rig, before)
     if not pairs:
         return rig
     correlation = sum((b.rotation.T @ a.rotation for a, b in pairs), np.zeros((3, 3)))

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engines.rig.projection import project
 from engines.rig.types import Bools, Floats, Rig, RigCamera
 
 CAUCHY2: Final = 6.0
@@ -72,6 +73,14 @@ def cameras_of(rig: Rig) -> Cameras:
         k1[v], offsets[v] = camera.model.k1, camera.time_offset_s
         noise[v], slack[v], known[v] = camera.noise, _slack(camera), True
     return Cameras(rotations, positions, focal, k1, principal, offsets, noise, slack, known)
+
+
+def seen_at(cameras: Cameras, joints: Floats) -> Floats:
+    """Where joints (P, 3) in the world should be seen: (V, P, 2) half-width units."""
+    relative = joints - cameras.positions[:, None]
+    in_camera = np.einsum("vij,vpj->vpi", cameras.rotations, relative)
+    places = project(in_camera, cameras.focal[:, None], cameras.k1[:, None])
+    return np.asarray(places + cameras.principal[:, None])
 
 
 def _slack(camera: RigCamera) -> float:

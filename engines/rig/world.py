@@ -13,7 +13,7 @@ import numpy as np
 
 from engines.balance import balance_axis, trunk_axis, upright_axis
 from engines.rig.rotations import between
-from engines.rig.types import Bools, Floats, Rig
+from engines.rig.types import Bools, Floats, Rig, RigCamera
 
 ANKLE_HEIGHT: Final = 0.045
 """Of an ankle above the floor, as a share of the stature."""
@@ -251,6 +251,15 @@ def set_front(rig: Rig, joints: Floats) -> Rig:
     return move_rig(rig, turn, np.array([-place[0], -place[1], 0.0]))
 
 
+def shared_cameras(rig: Rig, other: Rig) -> list[tuple[RigCamera, RigCamera]]:
+    """The cameras that both rigs know, as the one and as the other has them."""
+    return [
+        (one, two)
+        for one, two in zip(rig.cameras, other.cameras, strict=True)
+        if one is not None and two is not None
+    ]
+
+
 def keep_place(rig: Rig, before: Rig) -> Rig:
     """Turns and shifts a levelled rig on its floor so that its cameras stay where they were.
 
@@ -262,11 +271,7 @@ def keep_place(rig: Rig, before: Rig) -> Rig:
         The new rig, turned about z and shifted along the floor; unchanged where the two share no
         camera.
     """
-    pairs = [
-        (new, old)
-        for new, old in zip(rig.cameras, before.cameras, strict=True)
-        if new is not None and old is not None
-    ]
+    pairs = shared_cameras(rig, before)
     if not pairs:
         return rig
     new = np.array([[*a.position[:2]] for a, _ in pairs])
@@ -292,11 +297,7 @@ def keep_origin(rig: Rig, before: Rig) -> Rig:
     Returns:
         The new rig with its own heading; unchanged where the two share no camera.
     """
-    shifts = [
-        old.position - new.position
-        for new, old in zip(rig.cameras, before.cameras, strict=True)
-        if new is not None and old is not None
-    ]
+    shifts = [old.position - new.position for new, old in shared_cameras(rig, before)]
     if not shifts:
         return rig
     return move_rig(rig, np.eye(3), np.append(np.mean(shifts, axis=0)[:2], 0.0))

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.rig.projection import project
 from engines.rig.rotations import angle_deg
-from engines.rig.triangulation import Cameras, cameras_of
+from engines.rig.triangulation import cameras_of, seen_at
 from engines.rig.types import Floats, Rig, RigCamera, RigResult
 from engines.skeleton import LIMB_JOINTS
 from tools.rig.plots import draw_rig
@@ -46,7 +45,7 @@ def reproject(rig: Rig, take: SeenTake) -> Reprojection:
         if pose is None:
             continue
         joints.append(np.where(pose.known[:, None], pose.joints, np.nan))
-        predicted = _predict(cameras, pose.joints)
+        predicted = seen_at(cameras, pose.joints)
         for v in rig.known:
             limbs = list(LIMB_JOINTS)
             use = (keypoints[v, limbs, 2] > _MIN_CONFIDENCE) & pose.known[limbs]
@@ -63,14 +62,6 @@ def reproject(rig: Rig, take: SeenTake) -> Reprojection:
         path_m=skeletons[:, 0][np.isfinite(skeletons[:, 0]).all(-1)],
         bone_variation=_bone_variation(skeletons),
     )
-
-
-def _predict(cameras: Cameras, joints: Floats) -> Floats:
-    """(V, 17, 2) where joints should be seen."""
-    relative = joints - cameras.positions[:, None]
-    in_camera = np.einsum("vij,vpj->vpi", cameras.rotations, relative)
-    xy = project(in_camera, cameras.focal[:, None], cameras.k1[:, None])
-    return np.asarray(xy + cameras.principal[:, None])
 
 
 def _bone_variation(skeletons: Floats) -> float:
